@@ -1,0 +1,29 @@
+//! What an endpoint shows of its OS handle, so that a kernel lane can be chosen.
+//!
+//! Knows nothing of the lanes themselves.
+
+/// The kind of handle behind an endpoint, as far as lanes care.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LaneKind {
+    /// A stream socket without anything on top: TCP or Unix.
+    Socket,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A regular file at its current offset.
+    File,
+}
+
+/// A borrowed OS handle that a kernel lane may use.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneEnd<'a> {
+    /// What it is.
+    pub kind: LaneKind,
+    /// The descriptor.
+    #[cfg(unix)]
+    pub fd: std::os::fd::BorrowedFd<'a>,
+    /// Keeps the lifetime where there is no descriptor.
+    #[cfg(not(unix))]
+    pub fd: std::marker::PhantomData<&'a ()>,
+    /// For a file: the offset of the next byte.
+    pub offset: u64,
+}

@@ -1,0 +1,26 @@
+//! Drivers for Tidegate on tokio: sources and sinks over operating-system handles, and the flow between two of them.
+//!
+//! Knows the operating system and no protocol grammar.
+#![forbid(unsafe_code)]
+
+mod buffers;
+mod error;
+mod held;
+mod lane_end;
+mod sink;
+mod source;
+
+pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};
+pub use error::{Blame, EndpointError, ErrorKind};
+pub use held::Held;
+pub use lane_end::{LaneEnd, LaneKind};
+pub use sink::{Confirmation, Sink};
+pub use source::Source;
+
+/// A two-way endpoint: what it sends us, and what we send it.
+pub struct Duplex {
+    /// Bytes from the endpoint.
+    pub source: Box<dyn Source + Send>,
+    /// Bytes to the endpoint.
+    pub sink: Box<dyn Sink + Send>,
+}

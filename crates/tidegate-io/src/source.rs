@@ -1,0 +1,88 @@
+//! Where bytes come from: the asynchronous read end of an endpoint.
+//!
+//! Knows nothing of marks or producers: whoever drives a source decides when to read.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{Buffers, EndpointError, LaneEnd};
+
+/// An asynchronous source of bytes. Not `Send` by itself: helpers that spawn ask for it.
+///
+/// # Cancel safety
+/// Every method is a poll: dropping what drives it loses no byte that was not handed out.
+pub trait Source {
+    /// Reads at most `max` bytes (never zero). `None` is the clean end and is repeated; an empty `Bytes` is never
+    /// returned. A buffer is taken from `buffers` only once bytes are there, so that an idle source holds none.
+    ///
+    /// # Errors
+    /// A stream that ended before its announced end is `ErrorKind::Truncated`, never `None`.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>>;
+
+    /// Resolves when the source died while nobody reads from it (a reset, a broken connection); bytes already received
+    /// stay readable. A clean end that still has unread data before it does not resolve this. Pending by default.
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// Nobody will read on: let the far side know as its kind allows (close, reset, kill), then be ready when that is
+    /// done. Called at most once, polled until ready; dropping instead is allowed and does what can be done at once.
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
+    /// How many bytes are still to come, where it is known.
+    fn size_hint(&self) -> Option<u64> {
+        None
+    }
+
+    /// The OS handle, when its bytes may travel in a kernel lane. `None` while bytes wait in user space.
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        None
+    }
+
+    /// Bytes that left through a kernel lane, so that the source keeps its own account (offset, remaining length).
+    fn lane_moved(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// One short line for people: `tcp://127.0.0.1:9000`, `big.iso`.
+    fn name(&self) -> String;
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        (**self).poll_read(cx, buffers, max)
+    }
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        (**self).poll_hangup(cx)
+    }
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_stop(cx)
+    }
+    fn size_hint(&self) -> Option<u64> {
+        (**self).size_hint()
+    }
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        (**self).lane_end()
+    }
+    fn lane_moved(&mut self, bytes: u64) {
+        (**self).lane_moved(bytes);
+    }
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}

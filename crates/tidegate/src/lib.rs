@@ -1,0 +1,14 @@
+//! The core of Tidegate: the contract between producers and consumers, and the one gate that keeps it.
+//!
+//! Knows no operating system, no runtime and no clock.
+#![forbid(unsafe_code)]
+
+mod consumer;
+mod marks;
+mod producer;
+mod reason;
+
+pub use consumer::{AlreadyRegistered, Consumer, FinishableConsumer, Pressure, Refusal, WriteError};
+pub use marks::{Marks, MarksError};
+pub use producer::{Producer, PullProducer, PushProducer};
+pub use reason::{AbortReason, Cause, StopReason};
