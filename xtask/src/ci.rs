@@ -1,0 +1,140 @@
+//! What CI runs, in the order that fails soonest. Knows no test by name.
+
+use anyhow::{Result, bail};
+
+use crate::shell::{self, cargo, output, root, target};
+use crate::{test, tidy, windows};
+
+/// The chore: everything.
+pub(crate) fn run() -> Result<()> {
+    shell::run("format", cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::run()?;
+    let deny = [
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    shell::run("clippy", cargo().arg("clippy").args(deny))?;
+    border()?;
+    features()?;
+    docs()?;
+    test::run(&["--locked".to_owned()])?;
+    loom()?;
+    windows::run()
+}
+
+/// The core's own `clippy.toml` keeps clocks, threads and sockets out. Clippy reads it only because it lies in the
+/// crate's folder; this makes sure it is there and has teeth.
+fn border() -> Result<()> {
+    let rules = std::fs::read_to_string(root().join("crates/tidegate/clippy.toml"))?;
+    for word in [
+        "std::time::Instant::now",
+        "std::thread::spawn",
+        "std::net::TcpStream",
+    ] {
+        if !rules.contains(word) {
+            bail!("crates/tidegate/clippy.toml no longer bans {word}");
+        }
+    }
+    let tree = [
+        "tree",
+        "--package",
+        "tidegate",
+        "--edges",
+        "normal",
+        "--no-default-features",
+        "--prefix",
+        "none",
+    ];
+    let needs = output(cargo().args(tree))?;
+    let names: Vec<&str> = needs
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    if names != ["bytes"] {
+        bail!("the core depends on more than bytes: {names:?}");
+    }
+    shell::run(
+        "clippy on the core",
+        cargo().args([
+            "clippy",
+            "--quiet",
+            "--package",
+            "tidegate",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )
+}
+
+/// Features add and never break: the core and the program with each of theirs alone.
+fn features() -> Result<()> {
+    for feature in ["", "futures", "tokio", "laws"] {
+        let flags = [
+            "check",
+            "--quiet",
+            "--locked",
+            "--package",
+            "tidegate",
+            "--no-default-features",
+            "--features",
+        ];
+        shell::run(
+            &format!("core with only [{feature}]"),
+            cargo().args(flags).arg(feature),
+        )?;
+    }
+    for feature in ["", "http", "ftp", "maildir", "pb", "tls"] {
+        let flags = [
+            "check",
+            "--quiet",
+            "--locked",
+            "--package",
+            "tidegate-cli",
+            "--no-default-features",
+            "--features",
+        ];
+        shell::run(
+            &format!("program with only [{feature}]"),
+            cargo().args(flags).arg(feature),
+        )?;
+    }
+    Ok(())
+}
+
+fn docs() -> Result<()> {
+    let mut doc = cargo();
+    doc.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+        "--quiet",
+    ]);
+    shell::run("docs", doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The model checks of signal delivery, in a target of their own: the flag would rebuild everything else.
+pub(crate) fn loom() -> Result<()> {
+    let mut check = cargo();
+    check.args([
+        "test",
+        "--package",
+        "tidegate",
+        "--test",
+        "loom",
+        "--release",
+        "--locked",
+    ]);
+    check
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target().join("loom"));
+    shell::run("loom", &mut check)
+}
