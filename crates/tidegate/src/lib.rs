@@ -3,11 +3,13 @@
 //! Knows no operating system, no runtime and no clock.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod consumer;
 mod marks;
 mod producer;
 mod reason;
 
+pub use bucket::{Allowance, Limiter, LimiterMap, Rate, TokenBucket};
 pub use consumer::{AlreadyRegistered, Consumer, FinishableConsumer, Pressure, Refusal, WriteError};
 pub use marks::{Marks, MarksError};
 pub use producer::{Producer, PullProducer, PushProducer};
