@@ -1,6 +1,7 @@
 //! The chores of the project as one program: `cargo xtask <chore>`. Knows nothing of what Tidegate does.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod peers;
 mod shell;
@@ -15,6 +16,7 @@ cargo xtask <chore>
 
   test [ARGS…]   install the peers the tests need (when it may), run every test, name what was skipped
   ci             fmt, clippy, docs, tidy, the core's border, test, model checks, windows
+  bench [NAME…]  measure beside the peers that are installed, and write docs/benchmarks.md
   tidy           the checks no compiler makes
   loom           the model checks of signal delivery
   windows        build for x86_64-pc-windows-gnu and run the tests under wine
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let done = match chore.as_str() {
         "test" => test::run(&rest),
         "ci" => ci::run(),
+        "bench" => bench::run(&rest),
         "tidy" => tidy::run(),
         "loom" => ci::loom(),
         "windows" => windows::run(),

@@ -1,0 +1,151 @@
+//! Figures of many connections: memory of idle ones, latency of small messages, the time to accept and dial, and how far
+//! a fast source runs ahead of a slow reader.
+//!
+//! Knows how to drive each with `bench_load`; the relays are elsewhere.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::peers::{Many, Relay, relays};
+use super::rig::{self, Guard};
+use super::table::Table;
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn load(words: &[&str]) -> Result<Guard> {
+    Guard::start(Command::new(rig::load()).args(words).stdout(Stdio::piped()))
+}
+
+fn many() -> Vec<Relay> {
+    relays()
+        .into_iter()
+        .filter(|relay| relay.many == Many::Any)
+        .collect()
+}
+
+/// A relay in front of an echo server, with the ports told to the load.
+fn behind<T>(relay: &Relay, work: impl FnOnce(&Guard, &str) -> Result<T>) -> Result<T> {
+    let (listen, to) = (rig::free_port()?, rig::free_port()?);
+    let echo = load(&["echo", &to.to_string()])?;
+    rig::listening(to)?;
+    let guard = relay.start(listen, to)?;
+    let done = work(&guard, &listen.to_string());
+    drop(echo);
+    done
+}
+
+/// KiB per idle relayed connection that has moved a byte each way.
+pub(crate) fn idle() -> Result<Table> {
+    let mut table = Table::new(
+        "memory of an idle relayed connection",
+        &["KiB at 1,000", "KiB at 9,000"],
+        "KiB at 1,000",
+    );
+    for relay in many().iter().filter(|relay| !relay.name.starts_with("socat")) {
+        let figures = behind(relay, |guard, listen| {
+            let base = rig::resident_kib(&guard.tree());
+            let mut figures = Vec::new();
+            for count in [1_000u32, 9_000] {
+                let held = load(&["hold", listen, &count.to_string()])?;
+                held_ready(&held, count)?;
+                let used = rig::resident_kib(&guard.tree()).saturating_sub(base);
+                figures.push(used as f64 / f64::from(count));
+                drop(held);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            Ok(figures)
+        })?;
+        table.add(relay.name, &figures);
+    }
+    Ok(table)
+}
+
+/// Waits until the load says that all connections are up: it writes a file, its output being read only at its end.
+fn held_ready(held: &Guard, count: u32) -> Result<()> {
+    let pid = *held.tree().first().context("no load")?;
+    let flag = rig::scratch()?.join(format!("held-{pid}"));
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !flag.exists() {
+        anyhow::ensure!(
+            std::time::Instant::now() < deadline,
+            "{count} connections did not come up"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    std::fs::remove_file(flag)?;
+    Ok(())
+}
+
+/// Microseconds of a 64-byte echo over 1,000 connections at 2,000 messages a second in all.
+pub(crate) fn echo() -> Result<Table> {
+    let mut table = Table::new("echo, 1,000 connections, 2,000 msg/s, µs", &["p50", "p99"], "p50");
+    for _ in 0..rig::rounds().min(3) {
+        for relay in many().iter().filter(|relay| !relay.name.starts_with("socat")) {
+            let figures = behind(relay, |_, listen| {
+                let text = load(&["echo-load", listen, "1000", "2000", "8"])?.output(LIMIT)?;
+                numbers(&text)
+            })?;
+            table.add(relay.name, &figures);
+        }
+    }
+    Ok(table)
+}
+
+/// Seconds to open 9,900 connections through the relay, each answered by one byte from behind it.
+pub(crate) fn accept() -> Result<Table> {
+    let mut table = Table::new(
+        "accepting and dialling 9,900 connections",
+        &["seconds"],
+        "seconds",
+    );
+    for _ in 0..rig::rounds().min(3) {
+        for relay in many().iter().filter(|relay| !relay.name.starts_with("socat")) {
+            let figures = behind(relay, |_, listen| {
+                let text = load(&["open", listen, "9900"])?.output(LIMIT)?;
+                numbers(&text)
+            })?;
+            table.add(relay.name, &figures);
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    Ok(table)
+}
+
+/// MiB a fast source got rid of beyond what a 10 MiB/s reader had read after three seconds.
+pub(crate) fn overshoot() -> Result<Table> {
+    let mut table = Table::new("fast source, 10 MiB/s reader: MiB run ahead", &["MiB"], "MiB");
+    for _ in 0..rig::rounds().min(3) {
+        for relay in &relays() {
+            let (listen, to) = (rig::free_port()?, rig::free_port()?);
+            let reader = load(&["slow-reader", &to.to_string(), "10485760", "3"])?;
+            rig::listening(to)?;
+            let guard = relay.start(listen, to)?;
+            table.add(relay.name, &[ahead(listen, reader)?]);
+            drop(guard);
+        }
+        let to = rig::free_port()?;
+        let reader = load(&["slow-reader", &to.to_string(), "10485760", "3"])?;
+        rig::listening(to)?;
+        table.add("no relay at all", &[ahead(to, reader)?]);
+    }
+    Ok(table)
+}
+
+fn ahead(port: u16, reader: Guard) -> Result<f64> {
+    let sent = load(&["fast-sender", &port.to_string(), "3"])?.output(LIMIT)?;
+    let read = reader.output(LIMIT)?;
+    let first = |text: &str| numbers(text)?.first().copied().context("no figure");
+    Ok((first(&sent)? - first(&read)?) / 1_048_576.0)
+}
+
+fn numbers(text: &str) -> Result<Vec<f64>> {
+    text.split_whitespace()
+        .map(|word| {
+            word.parse::<f64>()
+                .with_context(|| format!("not a figure: {word}"))
+        })
+        .collect()
+}
