@@ -79,6 +79,13 @@ impl Held {
         }
     }
 
+    /// Lets go of unused room: the stream is idle.
+    pub fn shrink(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     /// Takes everything out.
     pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
         self.bytes = 0;

@@ -4,16 +4,27 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+pub mod endpoint;
 mod error;
+mod flow;
+mod handle;
 mod held;
 mod lane_end;
+mod rate;
+mod relay;
+mod report;
 mod sink;
 mod source;
 
 pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};
 pub use error::{Blame, EndpointError, ErrorKind};
+pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
+pub use handle::{FlowHandle, FlowState, Hold, HoldReason, Snapshot};
 pub use held::Held;
 pub use lane_end::{LaneEnd, LaneKind};
+pub use rate::SharedRate;
+pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};
+pub use report::{FlowError, FlowErrorKind, Lane, LaneChoice, PausedTime, Report, Side, SlowSide};
 pub use sink::{Confirmation, Sink};
 pub use source::Source;
 

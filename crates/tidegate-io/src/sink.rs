@@ -66,6 +66,18 @@ pub trait Sink {
         None
     }
 
+    /// Whether work of this machine's own is under way that ends by itself (a write or sync on a thread). A drain
+    /// deadline does not run meanwhile.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The drain deadline passed while `poll_finish` waited: what may be reported without the acknowledgement, if
+    /// everything else is done. `None` makes it an abort.
+    fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
+        None
+    }
+
     /// The OS handle, when bytes may enter in a kernel lane. `None` while bytes wait in user space.
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         None
@@ -101,6 +113,12 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn unsent_bytes(&self) -> Option<u64> {
         (**self).unsent_bytes()
+    }
+    fn is_busy(&self) -> bool {
+        (**self).is_busy()
+    }
+    fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
+        (**self).finish_unconfirmed()
     }
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         (**self).lane_end()

@@ -1,0 +1,3 @@
+//! The endpoints: one file for each kind of OS handle that is a source, a sink or both.
+//!
+//! Knows nothing of flows: an endpoint is driven by whoever holds it.

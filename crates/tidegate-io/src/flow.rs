@@ -1,0 +1,713 @@
+//! One source, one sink and the gate between them, run by one task.
+//!
+//! Knows the order of things (write before read, flush before waiting, finish after the end, abort for everything
+//! else) and no kind of endpoint.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tidegate::{AbortReason, Marks, StopReason};
+use tokio::time::{Instant, Sleep};
+
+use crate::handle::{FlowHandle, FlowState, Shared, WISH_ABORT, WISH_RATE, WISH_STOP};
+use crate::rate::{Bucket, SharedRate};
+use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report, Side};
+use crate::{Blame, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
+
+/// How long a sink may take without any progress once the source has ended.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Work done in one turn before other tasks get theirs.
+const TURN_BYTES: usize = 2 * 1024 * 1024;
+const TURN_STEPS: usize = 32;
+
+/// What sees the bytes of a flow on their way: a checksum, a copy to somewhere else.
+pub type Inspect = Box<dyn FnMut(&[u8]) + Send>;
+
+/// A flow, being set up.
+///
+/// ```no_run
+/// # async fn example(source: impl tidegate_io::Source, sink: impl tidegate_io::Sink) {
+/// let report = tidegate_io::Flow::new(source, sink).rate(10 << 20).run().await;
+/// # let _ = report;
+/// # }
+/// ```
+///
+/// # Cancel safety
+/// Dropping a flow before its end is an abort: the sink never looks finished.
+#[must_use = "a flow moves nothing until it is run"]
+pub struct Flow<S, K> {
+    source: S,
+    sink: K,
+    shared: Arc<Shared>,
+    marks: Marks,
+    held: Held,
+    buffers: Buffers,
+    full: bool,
+    sink_dirty: bool,
+    pub(crate) watch_sink: bool,
+    /// Waiting for a source that sends nothing is no stall: a relay may be idle.
+    pub(crate) stall_held_only: bool,
+    phase: Phase,
+    lane: LaneChoice,
+    limits: Limits,
+    rate: Option<Box<Bucket>>,
+    total: Option<SharedRate>,
+    inspect: Option<Inspect>,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    stall: Option<Duration>,
+    drain: Duration,
+}
+
+enum Phase {
+    /// The source has not ended.
+    Moving,
+    /// The source has ended; what is held goes out.
+    Draining,
+    /// The sink makes the stream complete.
+    Finishing,
+    /// Stopped by the user: what is held goes out, then the sink is aborted.
+    Stopping,
+    /// The end is known and waits for both ends to have let go.
+    Aborting(Box<Aborting>),
+    /// The result was handed out.
+    Done,
+}
+
+struct Aborting {
+    error: FlowError,
+    sink_gone: bool,
+    source_gone: bool,
+}
+
+/// Watches for progress with one timer that is moved as rarely as can be.
+#[derive(Default)]
+struct Clock {
+    timer: Option<Pin<Box<Sleep>>>,
+    progress_at: Option<Instant>,
+    moved: bool,
+    unsent_bytes: Option<u64>,
+    /// When the rate limit lets the next bytes go.
+    shaped_until: Option<Instant>,
+}
+
+impl<S, K> Flow<S, K> {
+    /// A flow from `source` to `sink` with default marks and limits.
+    pub fn new(source: S, sink: K) -> Self {
+        let marks = Marks::default();
+        Self {
+            source,
+            sink,
+            shared: Arc::new(Shared::new(marks.high())),
+            marks,
+            held: Held::default(),
+            buffers: Buffers::default(),
+            full: false,
+            sink_dirty: false,
+            watch_sink: true,
+            stall_held_only: false,
+            phase: Phase::Moving,
+            lane: LaneChoice::Auto,
+            limits: Limits {
+                stall: None,
+                drain: DRAIN_DEFAULT,
+            },
+            rate: None,
+            total: None,
+            inspect: None,
+            clock: Clock::default(),
+        }
+    }
+
+    /// Bounds what is held: at most `high + chunk`.
+    pub fn marks(mut self, marks: Marks) -> Self {
+        self.shared.set_high(marks.high());
+        self.marks = marks;
+        self
+    }
+
+    /// Limits the rate, in bytes a second.
+    pub fn rate(mut self, bytes_per_second: u64) -> Self {
+        self.rate = Some(Box::new(Bucket::new(bytes_per_second, Instant::now())));
+        self.shared.set_rate(Some(bytes_per_second));
+        self
+    }
+
+    /// Limits the rate of several flows together.
+    pub fn total_rate(mut self, rate: SharedRate) -> Self {
+        self.total = Some(rate);
+        self
+    }
+
+    /// Fails the flow when no byte moves on either side for so long. Time paused by the user or by a rate limit does
+    /// not count. Without it a flow waits for ever.
+    pub fn stall(mut self, limit: Duration) -> Self {
+        self.limits.stall = Some(limit);
+        self
+    }
+
+    /// How long the sink may go without progress once the source has ended. Any progress starts it anew.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.limits.drain = limit;
+        self
+    }
+
+    /// Chooses the lane.
+    pub fn lane(mut self, choice: LaneChoice) -> Self {
+        self.lane = choice;
+        self
+    }
+
+    /// Shows every byte to `inspect`, in order, once. The bytes then travel through user space.
+    pub fn inspect(mut self, inspect: Inspect) -> Self {
+        self.inspect = Some(inspect);
+        self
+    }
+
+    /// A remote control. Works before, during and after the run.
+    pub fn handle(&self) -> FlowHandle {
+        FlowHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// What will run the flow: a future that ends exactly once.
+    pub fn run(self) -> FlowRun<S, K>
+    where
+        S: Source,
+        K: Sink,
+    {
+        FlowRun { flow: self }
+    }
+}
+
+/// A running flow. Ends with the report only when the source's end was seen **and** the sink's finish was acknowledged.
+#[must_use = "futures do nothing unless polled"]
+pub struct FlowRun<S, K> {
+    pub(crate) flow: Flow<S, K>,
+}
+
+// Endpoints are never pinned: they are moved into the flow and used through `&mut`.
+impl<S, K> Unpin for FlowRun<S, K> {}
+
+impl<S: Source, K: Sink> Future for FlowRun<S, K> {
+    type Output = Result<Report, FlowError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.flow.poll_run(cx)
+    }
+}
+
+impl<S: Source, K: Sink> Flow<S, K> {
+    pub(crate) fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Result<Report, FlowError>> {
+        self.shared.listen(cx.waker());
+        self.obey_wishes();
+        self.clock.shaped_until = None;
+        let mut turn = Turn::new();
+        loop {
+            let step = match &mut self.phase {
+                Phase::Moving => self.poll_move(cx, &mut turn),
+                Phase::Draining => self.poll_drain(cx),
+                Phase::Finishing => match self.poll_finish(cx) {
+                    Poll::Ready(Ok(confirmation)) => return Poll::Ready(Ok(self.finished(confirmation))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending => Poll::Pending,
+                },
+                Phase::Stopping => self.poll_stopping(cx),
+                Phase::Aborting(_) => match self.poll_aborting(cx) {
+                    Poll::Ready(error) => return Poll::Ready(Err(error)),
+                    Poll::Pending => Poll::Pending,
+                },
+                Phase::Done => return Poll::Pending,
+            };
+            match step {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => self.begin_abort(error, None),
+                Poll::Pending if turn.yielded => return Poll::Pending,
+                Poll::Pending => match self.poll_limits(cx) {
+                    Poll::Ready(Verdict::Again) => {}
+                    Poll::Ready(Verdict::Sent(confirmation)) => {
+                        return Poll::Ready(Ok(self.finished(confirmation)));
+                    }
+                    Poll::Ready(Verdict::Late(error)) => self.begin_abort(error, Some(AbortReason::TimedOut)),
+                    Poll::Ready(Verdict::LateAbort) => return Poll::Ready(Err(self.aborted())),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// The one place that decides whether to read.
+    fn may_read(&self) -> bool {
+        !self.full && !self.shared.is_held()
+    }
+
+    fn poll_move(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<Result<(), FlowError>> {
+        loop {
+            let sink_waits = self.write_held(cx)?;
+            if turn.is_over() {
+                // Still working: the others first, then on.
+                turn.yielded = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !self.may_read() {
+                return self.wait_paused(cx, sink_waits);
+            }
+            let Some(allowed) = self.allowance() else {
+                return self.wait_shaped(cx);
+            };
+            self.shared.enter(FlowState::Reading);
+            let most = self.marks.chunk().min(allowed);
+            match self.source.poll_read(cx, &mut self.buffers, most) {
+                Poll::Ready(Ok(Some(bytes))) => {
+                    turn.worked(bytes.len());
+                    self.took(bytes);
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.phase = Phase::Draining;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(FlowError::endpoint(Side::Source, error))),
+                Poll::Pending => return self.wait_source(cx, sink_waits),
+            }
+        }
+    }
+
+    fn took(&mut self, bytes: bytes::Bytes) {
+        Shared::count(&self.shared.bytes_read, bytes.len());
+        self.clock.moved = true;
+        for rate in self.rate.iter_mut() {
+            rate.spend(bytes.len());
+        }
+        if let Some(total) = &self.total {
+            total.with(|rate| rate.spend(bytes.len()));
+        }
+        if let Some(inspect) = &mut self.inspect {
+            inspect(&bytes);
+        }
+        self.held.push(bytes);
+        self.weigh();
+    }
+
+    /// Tells the gate how much is held.
+    fn weigh(&mut self) {
+        let held = self.held.len();
+        self.full = held > self.marks.high() || (self.full && held > self.marks.low());
+        self.shared.set_held(held);
+    }
+
+    /// Writes until nothing is held or the sink waits, and says whether it waits.
+    fn write_held(&mut self, cx: &mut Context<'_>) -> Result<bool, FlowError> {
+        while !self.held.is_empty() {
+            if matches!(self.phase, Phase::Moving) {
+                self.shared.enter(FlowState::Writing);
+            }
+            match self.sink.poll_write(cx, &self.held) {
+                Poll::Ready(Ok(accepted)) => {
+                    self.held.advance(accepted);
+                    self.sink_dirty = true;
+                    self.clock.moved = true;
+                    Shared::count(&self.shared.bytes_sent, accepted);
+                    self.weigh();
+                }
+                Poll::Ready(Err(error)) => return Err(FlowError::endpoint(Side::Sink, error)),
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), FlowError> {
+        if self.sink_dirty {
+            match self.sink.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.sink_dirty = false,
+                Poll::Ready(Err(error)) => return Err(FlowError::endpoint(Side::Sink, error)),
+                Poll::Pending => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_source(&mut self, cx: &mut Context<'_>, sink_waits: bool) -> Poll<Result<(), FlowError>> {
+        if sink_waits {
+            self.shared.enter(FlowState::Writing);
+            return Poll::Pending;
+        }
+        self.flush(cx)?;
+        self.buffers.release();
+        self.held.shrink();
+        self.watch_sink(cx)
+    }
+
+    fn wait_paused(&mut self, cx: &mut Context<'_>, sink_waits: bool) -> Poll<Result<(), FlowError>> {
+        let state = if self.shared.is_held() {
+            FlowState::Paused
+        } else {
+            FlowState::WaitingSink
+        };
+        self.shared.enter(state);
+        if !sink_waits {
+            self.flush(cx)?;
+        }
+        self.watch_source(cx)?;
+        if sink_waits {
+            Poll::Pending
+        } else {
+            self.watch_sink(cx)
+        }
+    }
+
+    fn wait_shaped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        self.shared.enter(FlowState::Shaped);
+        self.flush(cx)?;
+        self.watch_source(cx)?;
+        self.watch_sink(cx)
+    }
+
+    /// A pause is not blind.
+    fn watch_source(&mut self, cx: &mut Context<'_>) -> Result<(), FlowError> {
+        match self.source.poll_hangup(cx) {
+            Poll::Ready(error) => Err(FlowError::endpoint(Side::Source, error)),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn watch_sink(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        if !self.watch_sink {
+            return Poll::Pending;
+        }
+        self.sink
+            .poll_hangup(cx)
+            .map(|error| Err(FlowError::endpoint(Side::Sink, error)))
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        self.shared.enter(FlowState::Draining);
+        if self.write_held(cx)? {
+            return Poll::Pending;
+        }
+        self.buffers.release();
+        self.phase = Phase::Finishing;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, FlowError>> {
+        self.shared.enter(FlowState::Finishing);
+        self.sink
+            .poll_finish(cx)
+            .map_err(|error| FlowError::endpoint(Side::Sink, error))
+    }
+
+    fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        self.shared.enter(FlowState::Draining);
+        if self.write_held(cx)? {
+            return Poll::Pending;
+        }
+        self.flush(cx)?;
+        if self.sink_dirty || self.sink.unsent_bytes().is_some_and(|unsent| unsent > 0) {
+            return self.watch_sink(cx);
+        }
+        let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, "stopped on request");
+        Poll::Ready(Err(requested(cause)))
+    }
+
+    fn finished(&mut self, confirmation: Confirmation) -> Report {
+        self.shared.enter(FlowState::Done);
+        self.phase = Phase::Done;
+        let mut report = self.shared.report();
+        report.confirmation = Some(confirmation);
+        if confirmation == Confirmation::Confirmed {
+            report.bytes_confirmed = report.bytes_sent;
+        }
+        report
+    }
+
+    fn obey_wishes(&mut self) {
+        let wishes = self.shared.wishes();
+        if wishes == 0 || matches!(self.phase, Phase::Aborting(_) | Phase::Done) {
+            return;
+        }
+        if wishes & WISH_ABORT != 0 {
+            let reason = self.shared.abort_reason();
+            let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, reason.to_string());
+            self.begin_abort(requested(cause), Some(reason));
+            return;
+        }
+        if wishes & WISH_STOP != 0 && !matches!(self.phase, Phase::Finishing) {
+            self.shared.granted(WISH_STOP);
+            self.phase = Phase::Stopping;
+        }
+        if wishes & WISH_RATE != 0 {
+            self.shared.granted(WISH_RATE);
+            let now = Instant::now();
+            self.rate = self.shared.rate().map(|rate| match self.rate.take() {
+                Some(mut bucket) => {
+                    bucket.set_rate(rate, now);
+                    bucket
+                }
+                None => Box::new(Bucket::new(rate, now)),
+            });
+        }
+    }
+
+    /// How many bytes the rate limits let go now; `None` after setting when to look again.
+    fn allowance(&mut self) -> Option<usize> {
+        if self.rate.is_none() && self.total.is_none() {
+            return Some(usize::MAX);
+        }
+        let now = Instant::now();
+        let own = self.rate.as_mut().map_or(Ok(usize::MAX), |rate| rate.allow(now));
+        let total = self
+            .total
+            .as_ref()
+            .map_or(Ok(usize::MAX), |total| total.with(|rate| rate.allow(now)));
+        match (own, total) {
+            (Ok(own), Ok(total)) => Some(own.min(total)),
+            (Err(when), Ok(_)) | (Ok(_), Err(when)) => {
+                self.clock.shaped_until = Some(when);
+                None
+            }
+            (Err(own), Err(total)) => {
+                self.clock.shaped_until = Some(own.max(total));
+                None
+            }
+        }
+    }
+
+    /// Ends the stream as not complete. The first error stands.
+    pub(crate) fn begin_abort(&mut self, error: FlowError, reason: Option<AbortReason>) {
+        if matches!(self.phase, Phase::Aborting(_) | Phase::Done) {
+            return;
+        }
+        let reason = reason.unwrap_or_else(|| abort_reason(&error));
+        self.sink.abort(&reason);
+        self.clock = Clock {
+            moved: true,
+            ..Clock::default()
+        };
+        self.held = Held::default();
+        self.buffers.release();
+        self.phase = Phase::Aborting(Box::new(Aborting {
+            error,
+            sink_gone: false,
+            source_gone: false,
+        }));
+    }
+
+    pub(crate) fn is_aborting(&self) -> bool {
+        matches!(self.phase, Phase::Aborting(_))
+    }
+
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.shared.bytes_read.load(Relaxed) + self.shared.bytes_sent.load(Relaxed)
+    }
+
+    fn poll_aborting(&mut self, cx: &mut Context<'_>) -> Poll<FlowError> {
+        let Phase::Aborting(aborting) = &mut self.phase else {
+            return Poll::Pending;
+        };
+        aborting.sink_gone = aborting.sink_gone || self.sink.poll_aborted(cx).is_ready();
+        aborting.source_gone = aborting.source_gone || self.source.poll_stop(cx).is_ready();
+        if aborting.sink_gone && aborting.source_gone {
+            return Poll::Ready(self.aborted());
+        }
+        Poll::Pending
+    }
+
+    fn aborted(&mut self) -> FlowError {
+        self.shared.enter(FlowState::Done);
+        self.shared.set_held(0);
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Aborting(aborting) => FlowError {
+                report: self.shared.report(),
+                ..aborting.error
+            },
+            _ => requested(EndpointError::new(
+                ErrorKind::Failed,
+                Blame::Caller,
+                "already over",
+            )),
+        }
+    }
+
+    /// Looks at the deadlines after everything else has said that it waits.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let limit = match self.phase {
+            Phase::Moving if self.stall_held_only && self.held.is_empty() => None,
+            Phase::Moving => self.limits.stall,
+            Phase::Draining => Some(
+                self.limits
+                    .stall
+                    .map_or(self.limits.drain, |stall| stall.min(self.limits.drain)),
+            ),
+            _ => Some(self.limits.drain),
+        };
+        let waits_for_us = matches!(self.shared.state(), FlowState::Paused | FlowState::Shaped);
+        let limit = limit.filter(|_| !waits_for_us);
+        if limit.is_none() {
+            self.clock.progress_at = None;
+            if self.clock.shaped_until.is_none() {
+                self.clock.timer = None;
+                return Poll::Pending;
+            }
+        }
+        let now = Instant::now();
+        let Some(limit) = limit else {
+            return self
+                .clock
+                .poll_until(cx, self.clock.shaped_until.unwrap_or(now))
+                .map(|()| Verdict::Again);
+        };
+        if self.clock.moved || self.clock.progress_at.is_none() {
+            self.clock.moved = false;
+            self.clock.progress_at = Some(now);
+            self.clock.unsent_bytes = None;
+        }
+        loop {
+            let since = self.clock.progress_at.unwrap_or(now);
+            let late = since + limit;
+            if now >= late && !self.sampled_progress(now) {
+                return Poll::Ready(self.late());
+            }
+            // Looked at four times a limit, because a shrinking send queue wakes nobody.
+            let look = (self.clock.progress_at.unwrap_or(now) + limit)
+                .min(now + limit / 4 + Duration::from_millis(1));
+            match self.clock.poll_until(cx, look) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) if self.stop_is_done() => return Poll::Ready(Verdict::Again),
+                Poll::Ready(()) => {
+                    self.sampled_progress(now);
+                    if Instant::now() > now {
+                        return Poll::Ready(Verdict::Again);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stop_is_done(&self) -> bool {
+        matches!(self.phase, Phase::Stopping) && self.sink.unsent_bytes() == Some(0)
+    }
+
+    /// Whether something moved that nobody was woken for.
+    fn sampled_progress(&mut self, now: Instant) -> bool {
+        let unsent_bytes = self.sink.unsent_bytes();
+        let shrank = matches!((self.clock.unsent_bytes, unsent_bytes), (Some(old), Some(new)) if new < old);
+        self.clock.unsent_bytes = unsent_bytes;
+        let busy = !matches!(self.phase, Phase::Moving) && self.sink.is_busy();
+        if shrank || busy {
+            self.clock.progress_at = Some(now);
+        }
+        shrank || busy
+    }
+
+    fn late(&mut self) -> Verdict {
+        if matches!(self.phase, Phase::Aborting(_)) {
+            return Verdict::LateAbort;
+        }
+        if matches!(self.phase, Phase::Finishing)
+            && let Some(confirmation) = self.sink.finish_unconfirmed()
+        {
+            return Verdict::Sent(confirmation);
+        }
+        let (side, what) = match self.phase {
+            Phase::Moving if self.held.is_empty() => {
+                (Side::Source, "nothing arrived for longer than the stall limit")
+            }
+            Phase::Moving => (Side::Sink, "took nothing for longer than the stall limit"),
+            _ => (Side::Sink, "made no progress before the drain deadline"),
+        };
+        let cause = EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what);
+        Verdict::Late(FlowError::endpoint(side, cause))
+    }
+}
+
+/// What the deadlines say.
+enum Verdict {
+    /// Time has passed: look at everything again.
+    Again,
+    /// A deadline passed.
+    Late(FlowError),
+    /// The abort itself took too long.
+    LateAbort,
+    /// Nobody acknowledged the end in time, but it was sent.
+    Sent(Confirmation),
+}
+
+impl Clock {
+    fn poll_until(&mut self, cx: &mut Context<'_>, when: Instant) -> Poll<()> {
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                // An earlier timer is left alone: it only makes us look again.
+                if timer.deadline() > when || timer.is_elapsed() {
+                    timer.as_mut().reset(when);
+                }
+                timer
+            }
+            none => none.insert(Box::pin(tokio::time::sleep_until(when))),
+        };
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// How much one poll may still do.
+struct Turn {
+    bytes: usize,
+    steps: usize,
+    yielded: bool,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self {
+            bytes: TURN_BYTES,
+            steps: TURN_STEPS,
+            yielded: false,
+        }
+    }
+
+    fn worked(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.steps -= 1;
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes == 0 || self.steps == 0
+    }
+}
+
+fn requested(cause: EndpointError) -> FlowError {
+    FlowError {
+        side: None,
+        kind: FlowErrorKind::Aborted,
+        report: Report::default(),
+        cause,
+    }
+}
+
+fn abort_reason(error: &FlowError) -> AbortReason {
+    let cause: tidegate::Cause = Arc::new(error.cause.clone());
+    match (error.side, error.kind) {
+        (_, FlowErrorKind::Stalled) => AbortReason::TimedOut,
+        (Some(Side::Source), FlowErrorKind::Truncated) => AbortReason::Truncated(cause),
+        (Some(Side::Source), _) => AbortReason::Failed(cause),
+        (Some(Side::Sink), _) => AbortReason::Stopped(Arc::new(StopReason::Failed(cause))),
+        (None, _) => AbortReason::Requested,
+    }
+}
+
+impl<S, K> fmt::Debug for Flow<S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow")
+            .field("handle", &self.handle())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,398 @@
+//! The remote control of a flow: hold, release, stop, abort, change the rate, look. Atomics and one waker.
+//!
+//! Knows nothing of what moves the bytes: it leaves wishes, and the flow's own task obeys them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tidegate::AbortReason;
+use tokio::time::Instant;
+
+use crate::report::{Lane, PausedTime, Report, SlowSide, slow_side};
+
+/// What a flow is doing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum FlowState {
+    /// Not polled yet.
+    Starting = 0,
+    /// Reading, or waiting for the source.
+    Reading = 1,
+    /// Writing below the high mark.
+    Writing = 2,
+    /// Full: the source waits for the sink.
+    WaitingSink = 3,
+    /// Held through a handle.
+    Paused = 4,
+    /// Held back by a rate limit.
+    Shaped = 5,
+    /// The source has ended; what is held goes out.
+    Draining = 6,
+    /// Waiting for the sink's acknowledgement.
+    Finishing = 7,
+    /// Over.
+    Done = 8,
+}
+
+impl FlowState {
+    /// The words for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Reading => "reading",
+            Self::Writing => "writing",
+            Self::WaitingSink => "waiting for the sink",
+            Self::Paused => "paused by the user",
+            Self::Shaped => "shaped",
+            Self::Draining => "draining",
+            Self::Finishing => "finishing",
+            Self::Done => "done",
+        }
+    }
+
+    const ALL: [Self; STATES] = [
+        Self::Starting,
+        Self::Reading,
+        Self::Writing,
+        Self::WaitingSink,
+        Self::Paused,
+        Self::Shaped,
+        Self::Draining,
+        Self::Finishing,
+        Self::Done,
+    ];
+}
+
+const STATES: usize = 9;
+
+impl fmt::Display for FlowState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a flow is held through its handle.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum HoldReason {
+    /// A person asked.
+    User,
+}
+
+/// A flow seen from outside, at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Bytes taken from the source.
+    pub bytes_read: u64,
+    /// Bytes the sink's device accepted.
+    pub bytes_sent: u64,
+    /// Bytes held between the two.
+    pub held: usize,
+    /// The flow's high mark.
+    pub high: usize,
+    /// What it is doing.
+    pub state: FlowState,
+    /// The lane in use.
+    pub lane: Lane,
+    /// Since the first poll.
+    pub elapsed: Duration,
+    /// Time reading, or waiting for the source.
+    pub reading: Duration,
+    /// Time writing, or waiting for the sink.
+    pub writing: Duration,
+    /// Time paused.
+    pub paused: PausedTime,
+    /// The rate limit in force, in bytes a second.
+    pub rate: Option<u64>,
+}
+
+impl Snapshot {
+    /// How full the gate is: held bytes over the high mark, more than 1 just after a large read.
+    pub fn fill(&self) -> f64 {
+        self.held as f64 / self.high as f64
+    }
+
+    /// Who has kept the other waiting so far.
+    pub fn slow_side(&self) -> SlowSide {
+        slow_side(self.elapsed, self.reading, self.writing)
+    }
+}
+
+/// Remote control of a running flow. Cheap to clone, usable from any thread and after the flow's end.
+#[derive(Clone)]
+pub struct FlowHandle {
+    shared: Arc<Shared>,
+}
+
+/// A hold on a flow: while it lives, the flow does not read. Dropping it releases.
+#[must_use = "dropping the hold releases the flow"]
+pub struct Hold {
+    shared: Arc<Shared>,
+}
+
+impl FlowHandle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Stops reading until the hold is dropped. Holds count: the flow runs when none is out.
+    pub fn hold(&self, reason: HoldReason) -> Hold {
+        let HoldReason::User = reason;
+        self.shared.holds.fetch_add(1, SeqCst);
+        self.shared.wake();
+        Hold {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Ends the stream at once as not complete. The first reason stands.
+    pub fn abort(&self, reason: AbortReason) {
+        let mut control = self.shared.control();
+        control.abort.get_or_insert(reason);
+        drop(control);
+        self.shared.wishes.fetch_or(WISH_ABORT, SeqCst);
+        self.shared.wake();
+    }
+
+    /// The gentle end: stops reading, delivers what is held, then aborts the sink, since the stream is not complete.
+    pub fn stop(&self) {
+        self.shared.wishes.fetch_or(WISH_STOP, SeqCst);
+        self.shared.wake();
+    }
+
+    /// Changes the rate limit, in bytes a second; `None` lifts it. A flow in a kernel lane goes back to user space.
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.shared
+            .rate
+            .store(bytes_per_second.map_or(0, |rate| rate.max(1)), SeqCst);
+        self.shared.wishes.fetch_or(WISH_RATE, SeqCst);
+        self.shared.wake();
+    }
+
+    /// How the flow stands.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot(Instant::now())
+    }
+}
+
+impl fmt::Debug for FlowHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowHandle")
+            .field("snapshot", &self.snapshot())
+            .finish()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.holds.fetch_sub(1, SeqCst);
+        self.shared.wake();
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+pub(crate) const WISH_ABORT: u8 = 1;
+pub(crate) const WISH_STOP: u8 = 2;
+pub(crate) const WISH_RATE: u8 = 4;
+
+/// What a flow's task and its handles share. The task alone writes the counters, so relaxed stores do.
+pub(crate) struct Shared {
+    control: Mutex<Control>,
+    holds: AtomicU32,
+    wishes: AtomicU8,
+    state: AtomicU8,
+    lane: AtomicU8,
+    rate: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    held: AtomicUsize,
+    high: AtomicUsize,
+    /// When the flow was made; nanoseconds below count from here.
+    epoch: Instant,
+    /// When it was first polled, plus one; 0 is never.
+    started_ns: AtomicU64,
+    since_ns: AtomicU64,
+    spent_ns: [AtomicU64; STATES],
+}
+
+#[derive(Default)]
+struct Control {
+    waker: Option<Waker>,
+    abort: Option<AbortReason>,
+}
+
+impl Shared {
+    pub(crate) fn new(high: usize) -> Self {
+        Self {
+            control: Mutex::default(),
+            holds: AtomicU32::new(0),
+            wishes: AtomicU8::new(0),
+            state: AtomicU8::new(0),
+            lane: AtomicU8::new(0),
+            rate: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            bytes_sent: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            high: AtomicUsize::new(high),
+            epoch: Instant::now(),
+            started_ns: AtomicU64::new(0),
+            since_ns: AtomicU64::new(0),
+            spent_ns: Default::default(),
+        }
+    }
+
+    fn control(&self) -> std::sync::MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Out of the lock first: nothing foreign runs under a lock of ours.
+        let waker = self.control().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Asks for a wake on the next wish. The caller looks at the wishes afterwards, never before.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        let mut control = self.control();
+        if !control.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            let old = control.waker.replace(waker.clone());
+            drop(control);
+            drop(old);
+        }
+    }
+
+    pub(crate) fn wishes(&self) -> u8 {
+        self.wishes.load(SeqCst)
+    }
+
+    pub(crate) fn granted(&self, wish: u8) {
+        self.wishes.fetch_and(!wish, SeqCst);
+    }
+
+    pub(crate) fn abort_reason(&self) -> AbortReason {
+        self.control().abort.clone().unwrap_or(AbortReason::Requested)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(SeqCst) > 0
+    }
+
+    pub(crate) fn rate(&self) -> Option<u64> {
+        Some(self.rate.load(SeqCst)).filter(|&rate| rate > 0)
+    }
+
+    pub(crate) fn set_rate(&self, rate: Option<u64>) {
+        self.rate.store(rate.unwrap_or(0), SeqCst);
+    }
+
+    pub(crate) fn set_high(&self, high: usize) {
+        self.high.store(high, Relaxed);
+    }
+
+    pub(crate) fn set_lane(&self, lane: Lane) {
+        self.lane.store(lane as u8, Relaxed);
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        Lane::from_code(self.lane.load(Relaxed))
+    }
+
+    pub(crate) fn state(&self) -> FlowState {
+        FlowState::ALL[usize::from(self.state.load(Relaxed)).min(STATES - 1)]
+    }
+
+    pub(crate) fn set_held(&self, held: usize) {
+        self.held.store(held, Relaxed);
+    }
+
+    pub(crate) fn count(counter: &AtomicU64, bytes: usize) {
+        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
+    /// From now on the flow is in `state`; the time until now goes to the state it was in.
+    pub(crate) fn enter(&self, state: FlowState) {
+        let old = self.state();
+        if old == state {
+            return;
+        }
+        let now_ns = self.ns(Instant::now());
+        if old == FlowState::Starting {
+            self.started_ns.store(now_ns + 1, Relaxed);
+        } else {
+            let spent = &self.spent_ns[old as usize];
+            let span_ns = now_ns.saturating_sub(self.since_ns.load(Relaxed));
+            spent.store(spent.load(Relaxed) + span_ns, Relaxed);
+        }
+        self.since_ns.store(now_ns, Relaxed);
+        self.state.store(state as u8, Relaxed);
+    }
+
+    fn ns(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let now_ns = self.ns(now);
+        let state = self.state();
+        let since_ns = self.since_ns.load(Relaxed);
+        let spent = |which: FlowState| {
+            let running = u64::from(which == state) * now_ns.saturating_sub(since_ns);
+            Duration::from_nanos(self.spent_ns[which as usize].load(Relaxed) + running)
+        };
+        let end_ns = if state == FlowState::Done {
+            since_ns
+        } else {
+            now_ns
+        };
+        let elapsed_ns = match self.started_ns.load(Relaxed) {
+            0 => 0,
+            started => end_ns.saturating_sub(started - 1),
+        };
+        let full = spent(FlowState::WaitingSink);
+        Snapshot {
+            bytes_read: self.bytes_read.load(Relaxed),
+            bytes_sent: self.bytes_sent.load(Relaxed),
+            held: self.held.load(Relaxed),
+            high: self.high.load(Relaxed),
+            state,
+            lane: self.lane(),
+            elapsed: Duration::from_nanos(elapsed_ns),
+            reading: spent(FlowState::Reading),
+            writing: spent(FlowState::Writing)
+                + full
+                + spent(FlowState::Draining)
+                + spent(FlowState::Finishing),
+            paused: PausedTime {
+                full,
+                user: spent(FlowState::Paused),
+                shaped: spent(FlowState::Shaped),
+            },
+            rate: self.rate(),
+        }
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let now = self.snapshot(Instant::now());
+        Report {
+            bytes_read: now.bytes_read,
+            bytes_sent: now.bytes_sent,
+            bytes_confirmed: 0,
+            confirmation: None,
+            lane: now.lane,
+            elapsed: now.elapsed,
+            reading: now.reading,
+            writing: now.writing,
+            paused: now.paused,
+        }
+    }
+}

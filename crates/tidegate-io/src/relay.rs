@@ -1,0 +1,398 @@
+//! Two flows, one each way, in one task, and what the end of one means for the other.
+//!
+//! Knows when a direction ends and how; how bytes move is the flows' business.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tidegate::{AbortReason, Marks};
+use tokio::time::{Instant, Sleep};
+
+use crate::flow::Flow;
+use crate::handle::FlowHandle;
+use crate::rate::SharedRate;
+use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report};
+use crate::{Blame, Duplex, EndpointError, ErrorKind, Sink, Source};
+
+/// What one direction's clean end means for the other. A reset or an error aborts both at once, whatever the policy.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HalfClose {
+    /// The end is passed on, and the other direction goes on for as long as it likes.
+    #[default]
+    Propagate,
+    /// The end is passed on, and the other direction is aborted once nothing has moved in it for so long.
+    Linger(Duration),
+    /// What is held is delivered, then the other direction is aborted.
+    Abort,
+}
+
+/// One of a relay's two directions.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Direction {
+    /// From the first endpoint to the second.
+    AToB,
+    /// From the second endpoint to the first.
+    BToA,
+}
+
+/// What a relay did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayReport {
+    /// From the first endpoint to the second.
+    pub a_to_b: Report,
+    /// From the second endpoint to the first.
+    pub b_to_a: Report,
+}
+
+/// A relay that did not end cleanly.
+#[derive(Clone, Debug)]
+pub struct RelayError {
+    /// The direction that failed first.
+    pub direction: Direction,
+    /// Its error, with its report.
+    pub error: Box<FlowError>,
+    /// What was moved each way.
+    pub report: Box<RelayReport>,
+}
+
+impl fmt::Display for RelayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            Direction::AToB => "a to b",
+            Direction::BToA => "b to a",
+        };
+        write!(f, "{direction}: {}", self.error)
+    }
+}
+
+impl std::error::Error for RelayError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.error)
+    }
+}
+
+type BoxedFlow = Flow<Box<dyn Source + Send>, Box<dyn Sink + Send>>;
+
+/// A relay between two two-way endpoints.
+///
+/// # Cancel safety
+/// Dropping it aborts both directions.
+#[must_use = "a relay moves nothing until it is run"]
+pub struct Relay {
+    a_to_b: Half,
+    b_to_a: Half,
+    half_close: HalfClose,
+    idle: Option<Duration>,
+    failed: Option<Direction>,
+    /// The policy has ended the other direction: that is no failure.
+    closing: bool,
+    timer: Option<Box<Watch>>,
+}
+
+struct Half {
+    flow: BoxedFlow,
+    result: Option<Result<Report, Box<FlowError>>>,
+}
+
+/// Watches that bytes move, with a timer that is only moved when it goes off.
+struct Watch {
+    timer: Pin<Box<Sleep>>,
+    moved_bytes: u64,
+}
+
+/// Remote control of a relay: one handle for each direction.
+#[derive(Clone, Debug)]
+pub struct RelayHandle {
+    /// From the first endpoint to the second.
+    pub a_to_b: FlowHandle,
+    /// From the second endpoint to the first.
+    pub b_to_a: FlowHandle,
+}
+
+impl RelayHandle {
+    /// Aborts both directions.
+    pub fn abort(&self, reason: AbortReason) {
+        self.a_to_b.abort(reason.clone());
+        self.b_to_a.abort(reason);
+    }
+}
+
+impl Relay {
+    /// A relay that does not limit anything and passes half-closes on.
+    pub fn new(a: Duplex, b: Duplex) -> Self {
+        let mut a_to_b = Flow::new(a.source, b.sink);
+        let mut b_to_a = Flow::new(b.source, a.sink);
+        // The other direction reads the same endpoint, so it notices a death without our watching.
+        a_to_b.watch_sink = false;
+        b_to_a.watch_sink = false;
+        Self {
+            a_to_b: Half {
+                flow: a_to_b,
+                result: None,
+            },
+            b_to_a: Half {
+                flow: b_to_a,
+                result: None,
+            },
+            half_close: HalfClose::Propagate,
+            idle: None,
+            failed: None,
+            closing: false,
+            timer: None,
+        }
+    }
+
+    fn both(mut self, change: impl Fn(BoxedFlow) -> BoxedFlow) -> Self {
+        self.a_to_b.flow = change(self.a_to_b.flow);
+        self.b_to_a.flow = change(self.b_to_a.flow);
+        self
+    }
+
+    /// Bounds what is held in each direction.
+    pub fn marks(self, marks: Marks) -> Self {
+        self.both(|flow| flow.marks(marks))
+    }
+
+    /// What a clean end of one direction means for the other.
+    pub fn half_close(mut self, policy: HalfClose) -> Self {
+        self.half_close = policy;
+        self
+    }
+
+    /// Fails a direction that holds bytes which nobody takes for so long.
+    pub fn stall(self, limit: Duration) -> Self {
+        self.both(|mut flow| {
+            flow.stall_held_only = true;
+            flow.stall(limit)
+        })
+    }
+
+    /// Aborts both directions when nothing has moved in either for so long.
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.idle = Some(limit);
+        self
+    }
+
+    /// How long a direction's sink may go without progress once its source has ended.
+    pub fn drain(self, limit: Duration) -> Self {
+        self.both(|flow| flow.drain(limit))
+    }
+
+    /// Limits each direction, in bytes a second.
+    pub fn rate(self, bytes_per_second: u64) -> Self {
+        self.both(|flow| flow.rate(bytes_per_second))
+    }
+
+    /// Limits this relay together with all others that share the limit.
+    pub fn total_rate(self, rate: &SharedRate) -> Self {
+        self.both(|flow| flow.total_rate(rate.clone()))
+    }
+
+    /// Chooses the lane of both directions.
+    pub fn lane(self, choice: LaneChoice) -> Self {
+        self.both(|flow| flow.lane(choice))
+    }
+
+    /// Remote controls of both directions.
+    pub fn handle(&self) -> RelayHandle {
+        RelayHandle {
+            a_to_b: self.a_to_b.flow.handle(),
+            b_to_a: self.b_to_a.flow.handle(),
+        }
+    }
+
+    /// What will run the relay.
+    pub fn run(self) -> RelayRun {
+        RelayRun { relay: self }
+    }
+}
+
+/// A running relay. Ends once both directions have.
+#[must_use = "futures do nothing unless polled"]
+pub struct RelayRun {
+    relay: Relay,
+}
+
+impl Future for RelayRun {
+    type Output = Result<RelayReport, RelayError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.relay.poll_run(cx)
+    }
+}
+
+impl Half {
+    /// Whether this poll brought the end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.result.is_some() {
+            return false;
+        }
+        match self.flow.poll_run(cx) {
+            Poll::Ready(result) => {
+                self.result = Some(result.map_err(Box::new));
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    /// The error this direction ends with, as soon as it is known.
+    fn failure(&self) -> bool {
+        self.flow.is_aborting() || matches!(self.result, Some(Err(_)))
+    }
+}
+
+impl Relay {
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Result<RelayReport, RelayError>> {
+        loop {
+            let ended = self.a_to_b.poll(cx) | self.b_to_a.poll(cx);
+            let spread = self.spread_failure();
+            if self.a_to_b.result.is_some() && self.b_to_a.result.is_some() {
+                return Poll::Ready(self.outcome());
+            }
+            if ended {
+                self.one_ended();
+            }
+            if !ended && !spread && !self.poll_watch(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// A reset or an error in one direction aborts both at once, also while the other is blocked.
+    fn spread_failure(&mut self) -> bool {
+        if self.failed.is_some() || self.closing {
+            return false;
+        }
+        let (direction, other) = if self.a_to_b.failure() {
+            (Direction::AToB, &mut self.b_to_a)
+        } else if self.b_to_a.failure() {
+            (Direction::BToA, &mut self.a_to_b)
+        } else {
+            return false;
+        };
+        self.failed = Some(direction);
+        other.cut("the other direction failed");
+        true
+    }
+
+    /// One direction has ended cleanly: what the policy says about the other.
+    fn one_ended(&mut self) {
+        if self.failed.is_some() || self.closing {
+            return;
+        }
+        let other = if self.a_to_b.result.is_some() {
+            &mut self.b_to_a
+        } else {
+            &mut self.a_to_b
+        };
+        // Nobody reads that endpoint any more, so its death must be watched for.
+        other.flow.watch_sink = true;
+        if self.half_close == HalfClose::Abort {
+            self.closing = true;
+            other.cut("the other direction ended");
+        }
+        self.timer = None;
+    }
+
+    /// The idle limit, and the linger limit once one direction has ended. Says whether to look again at once.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
+        let one_ended = self.a_to_b.result.is_some() || self.b_to_a.result.is_some();
+        let linger = match self.half_close {
+            HalfClose::Linger(limit) if one_ended => Some(limit),
+            _ => None,
+        };
+        let Some(limit) = linger
+            .into_iter()
+            .chain(self.idle)
+            .min()
+            .filter(|_| self.failed.is_none() && !self.closing)
+        else {
+            return false;
+        };
+        let moved_bytes = self.a_to_b.flow.moved_bytes() + self.b_to_a.flow.moved_bytes();
+        let watch = self.timer.get_or_insert_with(|| {
+            Box::new(Watch {
+                timer: Box::pin(tokio::time::sleep(limit)),
+                moved_bytes,
+            })
+        });
+        let idle_again = watch.moved_bytes != moved_bytes;
+        if idle_again {
+            watch.moved_bytes = moved_bytes;
+            watch.timer.as_mut().reset(Instant::now() + limit);
+        }
+        if watch.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer = None;
+        self.closing = linger == Some(limit);
+        let what = if self.closing {
+            "nothing moved for longer than the linger limit"
+        } else {
+            "nothing moved for longer than the idle limit"
+        };
+        self.a_to_b.late(what);
+        self.b_to_a.late(what);
+        true
+    }
+
+    fn outcome(&mut self) -> Result<RelayReport, RelayError> {
+        let a_to_b = self.a_to_b.result.take();
+        let b_to_a = self.b_to_a.result.take();
+        let report = RelayReport {
+            a_to_b: report_of(a_to_b.as_ref()),
+            b_to_a: report_of(b_to_a.as_ref()),
+        };
+        let (direction, result) = match self.failed {
+            None => return Ok(report),
+            Some(Direction::AToB) => (Direction::AToB, a_to_b),
+            Some(Direction::BToA) => (Direction::BToA, b_to_a),
+        };
+        match result {
+            Some(Err(error)) => Err(RelayError {
+                direction,
+                error,
+                report: Box::new(report),
+            }),
+            _ => Ok(report),
+        }
+    }
+}
+
+fn report_of(result: Option<&Result<Report, Box<FlowError>>>) -> Report {
+    match result {
+        Some(Ok(report)) => report.clone(),
+        Some(Err(error)) => error.report.clone(),
+        None => Report::default(),
+    }
+}
+
+impl Half {
+    fn cut(&mut self, what: &'static str) {
+        if self.result.is_none() {
+            let cause = EndpointError::new(ErrorKind::Failed, Blame::Peer, what);
+            self.abort(FlowErrorKind::Aborted, cause, AbortReason::Requested);
+        }
+    }
+
+    fn late(&mut self, what: &'static str) {
+        if self.result.is_none() {
+            let cause = EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what);
+            self.abort(FlowErrorKind::Stalled, cause, AbortReason::TimedOut);
+        }
+    }
+
+    fn abort(&mut self, kind: FlowErrorKind, cause: EndpointError, reason: AbortReason) {
+        let error = FlowError {
+            side: None,
+            kind,
+            report: Report::default(),
+            cause,
+        };
+        self.flow.begin_abort(error, Some(reason));
+    }
+}
