@@ -1,2 +1,9 @@
-//! Skeleton.
+//! FTP: a server, a client, the data connection as consumer and producer, and the file consumer.
+//!
+//! Knows the grammar of FTP and what the driver crate offers; refuses to know how a command line or a configuration
+//! asks for any of it.
 #![forbid(unsafe_code)]
+
+pub mod ascii;
+pub mod grammar;
+pub mod users;
