@@ -145,6 +145,7 @@ fn tests() -> Command {
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTDOC", "/usr/bin/rustdoc")
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUST_BACKTRACE", "0")
         .env("CARGO_TARGET_DIR", target().join("windows"))
         .env(
             "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER",
