@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -90,6 +91,26 @@ pub struct WriteError<D = Bytes> {
 
 /// A second producer was to be registered; it is given back.
 pub struct AlreadyRegistered(pub Producer);
+
+impl Refusal {
+    /// What this refusal means to a producer that cannot go on because of it.
+    pub fn into_stop(self) -> StopReason {
+        match self {
+            Self::Dead(reason) => reason,
+            Self::Finished => StopReason::Finished,
+            refusal @ (Self::OverMax { .. } | Self::PastEnd { .. }) => StopReason::Failed(Arc::new(refusal)),
+        }
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Dead(reason) => Some(reason),
+            Self::OverMax { .. } | Self::Finished | Self::PastEnd { .. } => None,
+        }
+    }
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

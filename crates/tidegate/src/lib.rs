@@ -4,15 +4,27 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod channel;
 mod consumer;
+pub mod gate;
+mod hold;
 mod marks;
+mod outcome;
 mod producer;
 mod protocol;
 mod reason;
+mod signals;
+pub mod stage;
+mod sync;
 
 pub use bucket::{Allowance, Limiter, LimiterMap, Rate, TokenBucket};
+pub use channel::{Aborted, Ready, Receiver, Sender, channel};
 pub use consumer::{AlreadyRegistered, Consumer, FinishableConsumer, Pressure, Refusal, WriteError};
+pub use gate::{Gate, HoldReason};
+pub use hold::Hold;
 pub use marks::{Marks, MarksError};
+pub use outcome::{Delivered, Outcome};
 pub use producer::{Producer, PullProducer, PushProducer};
 pub use protocol::{HalfClose, Loss, Protocol, ReadHold, Transport};
 pub use reason::{AbortReason, Cause, StopReason};
+pub use stage::{Accepted, Below, BelowPause, Finished, Over, Stage, StageHandle};
