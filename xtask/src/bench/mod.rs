@@ -77,6 +77,7 @@ fn write(sections: &[(&str, String)]) -> Result<()> {
         };
         println!("{section}");
     }
+    std::fs::create_dir_all(root().join("docs"))?;
     std::fs::write(path, text)?;
     Ok(())
 }
