@@ -1,19 +1,27 @@
 //! Read buffers: taken when bytes are there, given back when the last piece of them is gone, sized by what the stream
-//! has shown.
+//! has shown. The spare ones are shared by all streams of the process.
 //!
 //! Knows nothing of what is read into them.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
+
+use crate::spare::Spares;
 
 /// The smallest buffer taken.
 pub const BUFFER_BYTES_MIN: usize = 8 * 1024;
 
-/// A small pool of reusable read buffers. Holds nothing until first used.
+/// The largest a stream can earn.
+const BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Spare buffers kept for good, and while streams are busy.
+const SPARE_BYTES_KEEP: usize = 64 * 1024;
+const SPARE_BYTES_MOST: usize = 4 * 1024 * 1024;
+
+static SPARE: Spares<Vec<u8>> = Spares::new(SPARE_BYTES_KEEP, SPARE_BYTES_MOST, Vec::len);
+
+/// What a stream has shown of its appetite. Holds no memory itself.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
     want_bytes: usize,
 }
 
@@ -21,7 +29,7 @@ pub struct Buffers {
 #[derive(Debug)]
 pub struct Buffer {
     space: Vec<u8>,
-    home: Arc<Mutex<Vec<Vec<u8>>>>,
+    size: usize,
 }
 
 impl Buffers {
@@ -30,44 +38,42 @@ impl Buffers {
         self.want_bytes.max(BUFFER_BYTES_MIN)
     }
 
-    /// A buffer of at most `max` bytes.
+    /// A buffer of at most `max` bytes, as large as the stream has earned.
     pub fn take(&mut self, max: usize) -> Buffer {
-        let size = self.want_bytes().min(max).max(1);
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut space = spare.unwrap_or_default();
-        if space.len() < size {
-            // Zeroed once for its life: safe Rust offers no read into uninitialised memory here.
-            space = vec![0; size];
-        }
+        Self::take_exact(self.want_bytes().min(max))
+    }
+
+    /// A buffer of `size` bytes, for who knows that so many will come.
+    pub fn take_exact(size: usize) -> Buffer {
+        let size = size.max(1);
+        // Powers of two, so that buffers of one stream fit the next; not much larger than asked, so that small reads
+        // do not tie up large buffers.
+        let room = size.next_power_of_two().max(BUFFER_BYTES_MIN);
+        let spare = SPARE.take(|space| space.len() >= room && space.len() <= room * 4);
         Buffer {
-            space,
-            home: Arc::clone(&self.spare),
+            // Zeroed once for its life: safe Rust offers no read into uninitialised memory here.
+            space: spare.unwrap_or_else(|| vec![0; room]),
+            size,
         }
     }
 
     /// Tells how a read of `asked` bytes went, so that the next buffer fits.
     pub fn learn(&mut self, asked: usize, got: usize) {
         if got >= asked {
-            self.want_bytes = self.want_bytes().saturating_mul(2).min(16 * 1024 * 1024);
+            self.want_bytes = self.want_bytes().saturating_mul(2).min(BUFFER_BYTES_MAX);
         } else if got < asked / 4 {
             self.want_bytes = self.want_bytes() / 2;
         }
-    }
-
-    /// Lets go of spare buffers: the stream is idle.
-    pub fn release(&mut self) {
-        self.want_bytes = 0;
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
     }
 }
 
 impl Buffer {
     /// Where to read into.
     pub fn space(&mut self) -> &mut [u8] {
-        &mut self.space
+        &mut self.space[..self.size]
     }
 
-    /// The first `filled` bytes, without copying; the buffer goes back to its pool when they are dropped.
+    /// The first `filled` bytes, without copying; the buffer goes back to the spare ones when they are dropped.
     pub fn freeze(self, filled: usize) -> Bytes {
         Bytes::from_owner(Loan { buffer: self, filled })
     }
@@ -75,11 +81,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let space = std::mem::take(&mut self.space);
-        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
-        if home.len() < 2 {
-            home.push(space);
-        }
+        SPARE.put(std::mem::take(&mut self.space));
     }
 }
 
@@ -91,5 +93,36 @@ struct Loan {
 impl AsRef<[u8]> for Loan {
     fn as_ref(&self) -> &[u8] {
         &self.buffer.space[..self.filled]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_stream_earns_large_buffers_and_loses_them_again() {
+        let mut buffers = Buffers::default();
+        for _ in 0..10 {
+            let asked = buffers.want_bytes();
+            buffers.learn(asked, asked);
+        }
+        assert_eq!(buffers.take(1 << 20).space().len(), 1 << 20);
+        for _ in 0..20 {
+            let asked = buffers.want_bytes();
+            buffers.learn(asked, 1);
+        }
+        assert_eq!(buffers.take(1 << 20).space().len(), BUFFER_BYTES_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spare_buffers_shrink_once_nobody_uses_them() {
+        let large = (0..3).map(|_| Buffers::take_exact(1 << 20)).collect::<Vec<_>>();
+        drop(large);
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        let kept = SPARE.len();
+        assert!(kept <= SPARE_BYTES_KEEP / BUFFER_BYTES_MIN, "{kept} buffers kept");
+        assert!(SPARE.take(|space| space.len() > SPARE_BYTES_KEEP).is_none());
     }
 }

@@ -342,7 +342,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
             return Poll::Pending;
         }
         self.flush(cx)?;
-        self.buffers.release();
         self.held.shrink();
         self.watch_sink(cx)
     }
@@ -394,7 +393,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
         if self.write_held(cx)? {
             return Poll::Pending;
         }
-        self.buffers.release();
         self.phase = Phase::Finishing;
         Poll::Ready(Ok(()))
     }
@@ -494,7 +492,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
             ..Clock::default()
         };
         self.held = Held::default();
-        self.buffers.release();
         self.phase = Phase::Aborting(Box::new(Aborting {
             error,
             sink_gone: false,

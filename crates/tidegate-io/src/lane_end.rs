@@ -27,3 +27,7 @@ pub struct LaneEnd<'a> {
     /// For a file: the offset of the next byte.
     pub offset: u64,
 }
+
+/// A system call on a handle, tried when the handle may be ready.
+#[cfg(unix)]
+pub type LaneOp<'a> = &'a mut dyn FnMut(std::os::fd::BorrowedFd<'_>) -> std::io::Result<usize>;

@@ -3,6 +3,7 @@
 //! Knows the operating system and no protocol grammar.
 #![forbid(unsafe_code)]
 
+mod async_io;
 mod buffers;
 pub mod endpoint;
 mod error;
@@ -15,12 +16,16 @@ mod relay;
 mod report;
 mod sink;
 mod source;
+mod spare;
 
+pub use async_io::{AsyncSink, AsyncSource};
 pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};
 pub use error::{Blame, EndpointError, ErrorKind};
 pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
 pub use handle::{FlowHandle, FlowState, Hold, HoldReason, Snapshot};
 pub use held::Held;
+#[cfg(unix)]
+pub use lane_end::LaneOp;
 pub use lane_end::{LaneEnd, LaneKind};
 pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};

@@ -2,10 +2,14 @@
 //!
 //! Knows nothing of marks or producers: whoever drives a sink keeps the bytes until the sink says it accepted them.
 
+#[cfg(unix)]
+use std::io;
 use std::task::{Context, Poll};
 
 use tidegate::AbortReason;
 
+#[cfg(unix)]
+use crate::lane_end::LaneOp;
 use crate::{EndpointError, Held, LaneEnd};
 
 /// What a finished sink can promise.
@@ -83,6 +87,17 @@ pub trait Sink {
         None
     }
 
+    /// Runs `op` on the handle once it may be writable, as often as it says `WouldBlock`. Only asked of a sink that has
+    /// a [`lane_end`](Self::lane_end).
+    ///
+    /// # Errors
+    /// What `op` said, other than `WouldBlock`.
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        let _ = (cx, op);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
     /// Bytes that came through a kernel lane, so that the sink keeps its own account.
     fn lane_moved(&mut self, bytes: u64) {
         let _ = bytes;
@@ -122,6 +137,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         (**self).lane_end()
+    }
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        (**self).poll_lane(cx, op)
     }
     fn lane_moved(&mut self, bytes: u64) {
         (**self).lane_moved(bytes);

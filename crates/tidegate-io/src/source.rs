@@ -2,10 +2,14 @@
 //!
 //! Knows nothing of marks or producers: whoever drives a source decides when to read.
 
+#[cfg(unix)]
+use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+#[cfg(unix)]
+use crate::lane_end::LaneOp;
 use crate::{Buffers, EndpointError, LaneEnd};
 
 /// An asynchronous source of bytes. Not `Send` by itself: helpers that spawn ask for it.
@@ -49,6 +53,17 @@ pub trait Source {
         None
     }
 
+    /// Runs `op` on the handle once it may be readable, as often as it says `WouldBlock`. Only asked of a source that
+    /// has a [`lane_end`](Self::lane_end).
+    ///
+    /// # Errors
+    /// What `op` said, other than `WouldBlock`.
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        let _ = (cx, op);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
     /// Bytes that left through a kernel lane, so that the source keeps its own account (offset, remaining length).
     fn lane_moved(&mut self, bytes: u64) {
         let _ = bytes;
@@ -78,6 +93,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         (**self).lane_end()
+    }
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        (**self).poll_lane(cx, op)
     }
     fn lane_moved(&mut self, bytes: u64) {
         (**self).lane_moved(bytes);

@@ -1,0 +1,415 @@
+//! What TCP and Unix stream sockets have in common as a source, a sink or both.
+//!
+//! Knows no addresses: `tcp` and `unix` open the sockets.
+
+use std::future::Future;
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tidegate::AbortReason;
+use tokio::io::Interest;
+
+use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, LaneEnd, Sink, Source};
+
+/// Pieces in one vectored write.
+const SLICES_MAX: usize = 16;
+
+/// What a stream socket of the runtime must offer.
+pub trait StreamSocket: Send + Sync + 'static {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn attempt<T>(&self, interest: Interest, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
+    fn error_ready(&self) -> impl Future<Output = io::Result<()>> + Send;
+    fn raw(&self) -> SockRef<'_>;
+    #[cfg(unix)]
+    fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
+}
+
+macro_rules! stream_socket {
+    ($socket:ty) => {
+        impl $crate::endpoint::socket::StreamSocket for $socket {
+            fn poll_readable(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+                self.poll_read_ready(cx)
+            }
+            fn poll_writable(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+                self.poll_write_ready(cx)
+            }
+            fn attempt<T>(
+                &self,
+                interest: tokio::io::Interest,
+                run: impl FnOnce() -> std::io::Result<T>,
+            ) -> std::io::Result<T> {
+                self.try_io(interest, run)
+            }
+            async fn error_ready(&self) -> std::io::Result<()> {
+                self.ready(tokio::io::Interest::ERROR).await.map(drop)
+            }
+            fn raw(&self) -> socket2::SockRef<'_> {
+                socket2::SockRef::from(self)
+            }
+            #[cfg(unix)]
+            fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                std::os::fd::AsFd::as_fd(self)
+            }
+        }
+    };
+}
+pub(crate) use stream_socket;
+
+/// A connection that its source and its sink share.
+struct Connection<T> {
+    socket: T,
+    name: Arc<str>,
+    /// Taken from the socket, which tells it only once.
+    died: OnceLock<EndpointError>,
+}
+
+type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl<T: StreamSocket> Connection<T> {
+    fn new(socket: T, name: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            socket,
+            name,
+            died: OnceLock::new(),
+        })
+    }
+
+    fn error(&self, error: io::Error) -> EndpointError {
+        EndpointError::io(Arc::clone(&self.name), error)
+    }
+
+    /// Resolves once the system reports an error on the socket, without touching unread data.
+    async fn watch(self: Arc<Self>) {
+        while self.died.get().is_none() {
+            if self.socket.error_ready().await.is_err() {
+                return std::future::pending().await;
+            }
+            match self.socket.raw().take_error() {
+                Ok(Some(error)) | Err(error) => {
+                    let _ = self.died.set(self.error(error));
+                }
+                Ok(None) => {
+                    // Taken by the other half's read or write, or not for us: forget this readiness.
+                    let _: io::Result<()> = self
+                        .socket
+                        .attempt(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn poll_watch(self: &Arc<Self>, watch: &mut Option<Watch>, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let watching = watch.get_or_insert_with(|| Box::pin(Arc::clone(self).watch()));
+        ready!(watching.as_mut().poll(cx));
+        *watch = None;
+        Poll::Ready(
+            self.died
+                .get()
+                .cloned()
+                .unwrap_or_else(|| self.error(io::ErrorKind::ConnectionReset.into())),
+        )
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_readable(cx))?;
+            let mut got = None;
+            let result = self.socket.attempt(Interest::READABLE, || {
+                let count = (&*self.socket.raw()).read(space)?;
+                got = Some(count);
+                // A short read has emptied the socket: saying so saves the read that would find that out.
+                if cfg!(unix) && count > 0 && count < space.len() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match (got, result) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if is_passing(&error) => {}
+                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Ok(())) => return Poll::Ready(Ok(0)),
+            }
+        }
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        total: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_writable(cx))?;
+            let mut sent = None;
+            let result = self.socket.attempt(Interest::WRITABLE, || {
+                let count = match slices {
+                    [only] => (&*self.socket.raw()).write(only)?,
+                    several => (&*self.socket.raw()).write_vectored(several)?,
+                };
+                sent = Some(count);
+                if cfg!(unix) && count < total {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match (sent, result) {
+                (Some(0), _) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if is_passing(&error) => {}
+                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Ok(())) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn poll_lane(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        op: crate::LaneOp<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if interest.is_readable() {
+                ready!(self.socket.poll_readable(cx))?;
+            } else {
+                ready!(self.socket.poll_writable(cx))?;
+            }
+            match self.socket.attempt(interest, || op(self.socket.fd())) {
+                Err(error) if is_passing(&error) => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// The reading half of a stream socket.
+pub struct SocketSource<T: StreamSocket> {
+    connection: Arc<Connection<T>>,
+    watch: Option<Watch>,
+}
+
+/// The writing half of a stream socket.
+pub struct SocketSink<T: StreamSocket> {
+    /// `None` once aborted: the socket is closed as soon as nobody else has it.
+    connection: Option<Arc<Connection<T>>>,
+    name: Arc<str>,
+    watch: Option<Watch>,
+    ending: Ending,
+}
+
+/// What a finish waits for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Ending {
+    /// This sink has the connection alone: the peer's end is the acknowledgement.
+    PeersEnd,
+    /// A source reads the other direction: sending our end is all.
+    OurEnd,
+    /// Our end was sent; waits for the peer's.
+    EndSent,
+    /// Nothing more to do.
+    Over,
+}
+
+pub(crate) fn source<T: StreamSocket>(socket: T, name: Arc<str>) -> SocketSource<T> {
+    SocketSource {
+        connection: Connection::new(socket, name),
+        watch: None,
+    }
+}
+
+pub(crate) fn sink<T: StreamSocket>(socket: T, name: Arc<str>) -> SocketSink<T> {
+    SocketSink {
+        connection: Some(Connection::new(socket, Arc::clone(&name))),
+        name,
+        watch: None,
+        ending: Ending::PeersEnd,
+    }
+}
+
+pub(crate) fn duplex<T: StreamSocket>(socket: T, name: Arc<str>) -> Duplex {
+    let connection = Connection::new(socket, Arc::clone(&name));
+    Duplex {
+        source: Box::new(SocketSource {
+            connection: Arc::clone(&connection),
+            watch: None,
+        }),
+        sink: Box::new(SocketSink {
+            connection: Some(connection),
+            name,
+            watch: None,
+            ending: Ending::OurEnd,
+        }),
+    }
+}
+
+impl<T: StreamSocket> Source for SocketSource<T> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        let connection = &self.connection;
+        // Bytes first, then the buffer: an idle connection holds none.
+        ready!(connection.socket.poll_readable(cx)).map_err(|error| connection.error(error))?;
+        let mut buffer = buffers.take(max);
+        let asked = buffer.space().len();
+        match ready!(connection.poll_read(cx, buffer.space())) {
+            Ok(0) => Poll::Ready(match connection.died.get() {
+                Some(error) => Err(error.clone()),
+                None => Ok(None),
+            }),
+            Ok(got) => {
+                buffers.learn(asked, got);
+                Poll::Ready(Ok(Some(buffer.freeze(got))))
+            }
+            Err(error) => Poll::Ready(Err(connection.error(error))),
+        }
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        self.connection.poll_watch(&mut self.watch, cx)
+    }
+
+    #[cfg(unix)]
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        Some(LaneEnd {
+            kind: crate::LaneKind::Socket,
+            fd: self.connection.socket.fd(),
+            offset: 0,
+        })
+    }
+
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: crate::LaneOp<'_>) -> Poll<io::Result<usize>> {
+        self.connection.poll_lane(cx, Interest::READABLE, op)
+    }
+
+    fn name(&self) -> String {
+        self.connection.name.to_string()
+    }
+}
+
+impl<T: StreamSocket> SocketSink<T> {
+    fn open(&self) -> Result<&Arc<Connection<T>>, EndpointError> {
+        self.connection
+            .as_ref()
+            .ok_or_else(|| EndpointError::io(Arc::clone(&self.name), io::ErrorKind::NotConnected.into()))
+    }
+
+    fn poll_peers_end(connection: &Connection<T>, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        let mut dropped = [0; 4096];
+        loop {
+            match ready!(connection.poll_read(cx, &mut dropped)) {
+                Ok(0) => {
+                    return Poll::Ready(match connection.died.get() {
+                        Some(error) => Err(error.clone()),
+                        None => Ok(()),
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(connection.error(error))),
+            }
+        }
+    }
+}
+
+impl<T: StreamSocket> Sink for SocketSink<T> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
+        let connection = self.open()?;
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let filled = held.slices(&mut slices);
+        let slices = &slices[..filled];
+        let total = slices.iter().map(|slice| slice.len()).sum();
+        connection.poll_write(cx, slices, total).map_err(|error| {
+            connection
+                .died
+                .get()
+                .cloned()
+                .unwrap_or_else(|| connection.error(error))
+        })
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
+        let connection = Arc::clone(self.open()?);
+        if matches!(self.ending, Ending::PeersEnd | Ending::OurEnd) {
+            connection
+                .socket
+                .raw()
+                .shutdown(std::net::Shutdown::Write)
+                .map_err(|error| connection.error(error))?;
+            if self.ending == Ending::OurEnd {
+                self.ending = Ending::Over;
+                return Poll::Ready(Ok(Confirmation::Sent));
+            }
+            self.ending = Ending::EndSent;
+        }
+        ready!(Self::poll_peers_end(&connection, cx))?;
+        self.ending = Ending::Over;
+        Poll::Ready(Ok(Confirmation::Confirmed))
+    }
+
+    fn abort(&mut self, _reason: &AbortReason) {
+        self.watch = None;
+        if let Some(connection) = self.connection.take() {
+            // Closing with a linger of zero sends a reset: nobody takes the stream for complete.
+            let _ = connection.socket.raw().set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        match &self.connection {
+            Some(connection) => connection.poll_watch(&mut self.watch, cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
+        let sent = self.ending == Ending::EndSent && self.unsent_bytes().is_none_or(|unsent| unsent == 0);
+        sent.then_some(Confirmation::Sent)
+    }
+
+    #[cfg(unix)]
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        self.connection.as_ref().map(|connection| LaneEnd {
+            kind: crate::LaneKind::Socket,
+            fd: connection.socket.fd(),
+            offset: 0,
+        })
+    }
+
+    #[cfg(unix)]
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: crate::LaneOp<'_>) -> Poll<io::Result<usize>> {
+        match &self.connection {
+            Some(connection) => connection.poll_lane(cx, Interest::WRITABLE, op),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+impl<T: StreamSocket> Drop for SocketSink<T> {
+    fn drop(&mut self) {
+        if matches!(self.ending, Ending::PeersEnd | Ending::OurEnd) {
+            self.abort(&AbortReason::Dropped);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! TCP: connecting, listening, and connections as sources, sinks or both.
+//!
+//! Knows sockets and addresses; what a finish or an abort means for a stream is `socket`'s.
+//!
+//! A sink that has a connection to itself finishes by ending its direction and waiting for the peer's end (what the
+//! peer sends meanwhile is read and dropped); the wait has no limit of its own: [`Flow`](crate::Flow)'s drain
+//! deadline ends it with [`Confirmation::Sent`](crate::Confirmation). An abort is a reset.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::Instant;
+
+use super::socket::{self, SocketSink, SocketSource, stream_socket};
+use crate::{Duplex, EndpointError};
+
+/// How long connecting may take in all unless told otherwise.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+const BACKLOG: u32 = 4096;
+/// How long to wait before accepting again when descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+stream_socket!(TcpStream);
+
+/// The reading half of a TCP connection.
+pub type TcpSource = SocketSource<TcpStream>;
+/// The writing half of a TCP connection.
+pub type TcpSink = SocketSink<TcpStream>;
+
+/// Connects to `host:port`, trying every address of the host within `timeout`.
+///
+/// # Errors
+/// `ErrorKind::Open` or `TimedOut`, with the last address's error as the cause.
+pub async fn connect(address: &str, timeout: Duration) -> Result<TcpStream, EndpointError> {
+    let what = format!("cannot connect to {address}");
+    let deadline = Instant::now() + timeout;
+    let found = within(deadline, lookup_host(address))
+        .await
+        .map_err(|error| EndpointError::open(what.clone(), error))?;
+    let addresses = found.collect::<Vec<_>>();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for (index, address) in addresses.iter().enumerate() {
+        // A dead address may not use up the time of those behind it.
+        let share = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - index) as u32;
+        match within(Instant::now() + share, TcpStream::connect(address)).await {
+            Ok(stream) => return Ok(tuned(stream)),
+            Err(error) => last = error,
+        }
+    }
+    Err(EndpointError::open(what, last))
+}
+
+async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+    }
+}
+
+/// Small messages go at once; batching is the gate's business.
+fn tuned(stream: TcpStream) -> TcpStream {
+    let _ = stream.set_nodelay(true);
+    stream
+}
+
+/// A connection's name for people: `tcp://127.0.0.1:9000`.
+fn name(stream: &TcpStream) -> Arc<str> {
+    match stream.peer_addr() {
+        Ok(peer) => format!("tcp://{peer}").into(),
+        Err(_) => "tcp".into(),
+    }
+}
+
+/// A connection to be read only. Its other direction stays open until the source is dropped.
+pub fn source(stream: TcpStream) -> TcpSource {
+    let name = name(&stream);
+    socket::source(stream, name)
+}
+
+/// A connection to be written only.
+pub fn sink(stream: TcpStream) -> TcpSink {
+    let name = name(&stream);
+    socket::sink(stream, name)
+}
+
+/// A connection as both ends of a relay.
+pub fn duplex(stream: TcpStream) -> Duplex {
+    let name = name(&stream);
+    socket::duplex(stream, name)
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Listens on `address:port`; an empty address means every one, port 0 any free one.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open`.
+    pub async fn bind(address: &str) -> Result<Self, EndpointError> {
+        let failed = |error| EndpointError::open(format!("cannot listen on {address}"), error);
+        if let Some(port) = address.strip_prefix(':') {
+            // Both families where the system has IPv6, else IPv4 alone.
+            if let Ok(listener) = bind_first(&format!("[::]:{port}")).await {
+                return Ok(Self { listener });
+            }
+            let listener = bind_first(&format!("0.0.0.0:{port}")).await.map_err(failed)?;
+            return Ok(Self { listener });
+        }
+        let listener = bind_first(address).await.map_err(failed)?;
+        Ok(Self { listener })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket does not know.
+    pub fn local_addr(&self) -> Result<SocketAddr, EndpointError> {
+        self.listener
+            .local_addr()
+            .map_err(|error| EndpointError::io("listening socket", error))
+    }
+
+    /// The next connection. Connections that died while they waited are passed over; when descriptors or memory run
+    /// out this logs it, waits a little and tries again.
+    ///
+    /// # Errors
+    /// The listening socket itself is broken.
+    ///
+    /// # Cancel safety
+    /// No connection is lost when the future is dropped.
+    pub async fn accept(&self) -> Result<(TcpStream, SocketAddr), EndpointError> {
+        let mut logged = false;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => return Ok((tuned(stream), peer)),
+                Err(error) if is_connections_own(&error) => {}
+                Err(error) if is_broken(&error) => {
+                    return Err(EndpointError::io("accepting", error));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut logged, true) {
+                        tracing::warn!(%error, "cannot accept now, trying again");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Takes one connection, then stops listening.
+///
+/// # Errors
+/// As [`Listener::bind`] and [`Listener::accept`].
+pub async fn accept_one(listener: Listener) -> Result<(TcpStream, SocketAddr), EndpointError> {
+    listener.accept().await
+}
+
+async fn bind_first(address: &str) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host(address).await? {
+        match bind_one(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // On Windows this would let another program take the port over.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        let _ = socket2::SockRef::from(&socket).set_only_v6(false);
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_connections_own(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_broken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected
+    )
+}
