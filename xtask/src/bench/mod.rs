@@ -4,9 +4,11 @@
 
 mod bulk;
 mod connections;
+mod ftp;
 mod peers;
 mod rig;
 mod table;
+mod web;
 
 use std::fmt::Write;
 use std::process::Command;
@@ -29,6 +31,9 @@ const BENCHES: &[Bench] = &[
     ("echo", connections::echo),
     ("accept", connections::accept),
     ("overshoot", connections::overshoot),
+    ("http", web::small),
+    ("http-big", web::big),
+    ("ftp", ftp::bulk),
 ];
 
 /// The chore: all benches, or those named.
