@@ -149,6 +149,11 @@ impl Sender {
     pub fn held(&self) -> usize {
         self.shared.signals.look(|inner| inner.gate.held())
     }
+
+    /// The marks the channel was made with.
+    pub fn marks(&self) -> Marks {
+        self.shared.signals.look(|inner| inner.gate.marks())
+    }
 }
 
 impl Consumer for Sender {
@@ -294,7 +299,7 @@ impl Receiver {
         Poll::Ready(match std::task::ready!(self.poll_ready(cx)) {
             Ok(Ready::Bytes) => self.take_piece().map(Ok),
             Ok(Ready::End) => {
-                self.decide(Ok(()));
+                self.delivered();
                 None
             }
             Err(_) if told_before => None,
@@ -378,6 +383,11 @@ impl Receiver {
                 inner.shell.taken += bytes as u64;
             }
         });
+    }
+
+    /// The end was seen by somebody for whom seeing it is all there is to do.
+    pub(crate) fn delivered(&mut self) {
+        self.decide(Ok(()));
     }
 
     fn decide(&mut self, result: Result<(), StopReason>) {
