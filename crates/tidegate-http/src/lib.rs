@@ -1,2 +1,25 @@
-//! Skeleton.
+//! HTTP for Tidegate, on hyper: responses and request bodies as consumers and sources, a client, static files.
+//!
+//! Knows HTTP; leaves the grammar on the wire to hyper, and how bytes travel to the drivers below.
 #![forbid(unsafe_code)]
+
+mod body;
+mod breaker;
+mod exchange;
+mod incoming;
+mod io_guard;
+mod limits;
+pub mod listing;
+pub mod negotiate;
+mod outgoing;
+pub mod path;
+pub mod range;
+mod server;
+pub mod validators;
+
+pub use body::{Body, BodyError, FRAME_BYTES_MAX, PeerGone};
+pub use exchange::{Answer, Handler, HeadView, Peer, Request, Responder, plain};
+pub use incoming::IncomingBody;
+pub use limits::Limits;
+pub use outgoing::OutgoingBody;
+pub use server::{Served, Server};

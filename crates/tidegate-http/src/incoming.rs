@@ -1,0 +1,149 @@
+//! The body that a peer sends: a source with a limit and a progress timer.
+//!
+//! Nothing is read, and no `100 Continue` is sent, before somebody polls: hyper asks the peer for bytes only then.
+//! Serves requests and answers alike.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
+use tokio::time::{Instant, Sleep};
+
+/// Bytes that a peer sends as the body of a message.
+pub struct IncomingBody {
+    incoming: Option<Incoming>,
+    /// What is left of a frame that was larger than a read.
+    left: Bytes,
+    announced: Option<u64>,
+    read: u64,
+    limit: u64,
+    stall_timeout: Duration,
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    trailers: Option<HeaderMap>,
+    name: String,
+}
+
+impl IncomingBody {
+    pub(crate) fn new(incoming: Incoming, limit: u64, stall_timeout: Duration, name: String) -> Self {
+        Self {
+            announced: incoming.size_hint().exact(),
+            incoming: Some(incoming),
+            left: Bytes::new(),
+            read: 0,
+            limit,
+            stall_timeout,
+            waiting_since: None,
+            timer: None,
+            trailers: None,
+            name,
+        }
+    }
+
+    /// The length the peer announced.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// Trailers, once the end was read.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    /// Whether everything the peer sent was read.
+    pub fn is_read(&self) -> bool {
+        self.left.is_empty() && self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    /// The next piece, as hyper read it; `None` at the end.
+    ///
+    /// # Errors
+    /// Cut short, over the limit, or nothing came for too long.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        if !self.left.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.left))));
+        }
+        loop {
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(Ok(None));
+            };
+            match Pin::new(incoming).poll_frame(cx) {
+                Poll::Pending => return self.poll_stall(cx),
+                Poll::Ready(None) => {
+                    self.incoming = None;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.failed(error))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.waiting_since = None;
+                    match frame.into_data() {
+                        Ok(data) if data.is_empty() => {}
+                        Ok(data) => return Poll::Ready(self.count(data).map(Some)),
+                        Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, data: Bytes) -> Result<Bytes, EndpointError> {
+        self.read += data.len() as u64;
+        if self.read > self.limit {
+            let what = format!("the body from {} passes the limit of {} bytes", self.name, self.limit);
+            return Err(EndpointError::new(ErrorKind::Failed, Blame::Peer, what));
+        }
+        Ok(data)
+    }
+
+    fn failed(&mut self, error: hyper::Error) -> EndpointError {
+        self.incoming = None;
+        let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Truncated };
+        let what = format!("the body from {} was cut short after {} bytes", self.name, self.read);
+        EndpointError::new(kind, Blame::Peer, what).caused_by(error)
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let deadline = since + self.stall_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        // A timer set for an earlier wait fires early and is set anew: cheaper than re-arming it for each frame.
+        while Instant::now() < deadline {
+            ready!(timer.as_mut().poll(cx));
+            timer.as_mut().reset(deadline);
+        }
+        let what = format!("{} sent nothing for {} s", self.name, self.stall_timeout.as_secs());
+        self.incoming = None;
+        Poll::Ready(Err(EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what)))
+    }
+}
+
+impl Source for IncomingBody {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        _buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        let Some(mut piece) = ready!(self.poll_piece(cx))? else {
+            return Poll::Ready(Ok(None));
+        };
+        if piece.len() > max {
+            self.left = piece.split_off(max);
+        }
+        Poll::Ready(Ok(Some(piece)))
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        Some(self.announced?.saturating_sub(self.read) + self.left.len() as u64)
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}

@@ -1,0 +1,180 @@
+//! From the path of a request to a relative path under a root, in one decoding.
+//!
+//! Knows nothing of the file system: what it lets through has no `..`, no root, no drive and no hidden separator, and
+//! the directory handle it is opened under refuses to leave the root once more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Names that begin so are uploads under way: never served, never taken as a target.
+pub const PARTIAL_PREFIX: &str = ".tidegate-part-";
+
+/// A request path, decoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DecodedPath {
+    /// Relative to the root; empty for the root itself.
+    pub relative: PathBuf,
+    /// Whether it ended in a slash (or is the root).
+    pub shape: Shape,
+}
+
+/// What the end of a path says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// Ends in a name.
+    Name,
+    /// Ends in a slash: a directory is meant.
+    Directory,
+}
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadPath {
+    /// A `%` without two hexadecimal digits after it.
+    #[error("a percent sign without two hexadecimal digits")]
+    Percent,
+    /// A `..`, however spelled.
+    #[error("the path leads upwards")]
+    Upwards,
+    /// A separator, a NUL or (on Windows) a drive or device, hidden in a name.
+    #[error("a name holds a separator or another byte that no name may hold")]
+    Name,
+    /// An upload under way.
+    #[error("the name is reserved for uploads under way")]
+    Reserved,
+}
+
+/// Decodes the path of a request target (without its query). Each part is decoded once, after splitting, so that an
+/// encoded slash stays inside its name, where it is refused.
+///
+/// ```
+/// use tidegate_http::path::{decode, BadPath};
+/// assert_eq!(decode("/a%20b/./c").unwrap().relative.to_str(), Some("a b/c"));
+/// assert_eq!(decode("/a/%2e%2E/b"), Err(BadPath::Upwards));
+/// ```
+///
+/// # Errors
+/// [`BadPath`] says why.
+pub fn decode(path: &str) -> Result<DecodedPath, BadPath> {
+    let mut relative = PathBuf::new();
+    let mut shape = Shape::Directory;
+    for part in path.split('/') {
+        let name = decode_part(part)?;
+        shape = Shape::Directory;
+        match name.as_slice() {
+            b"" | b"." => continue,
+            b".." => return Err(BadPath::Upwards),
+            _ => {}
+        }
+        if name.iter().any(|&byte| byte == b'/' || byte == b'\\' || byte == 0) {
+            return Err(BadPath::Name);
+        }
+        if name.starts_with(PARTIAL_PREFIX.as_bytes()) {
+            return Err(BadPath::Reserved);
+        }
+        relative.push(file_name(name)?);
+        shape = Shape::Name;
+    }
+    Ok(DecodedPath { relative, shape })
+}
+
+fn decode_part(part: &str) -> Result<Vec<u8>, BadPath> {
+    let mut name = Vec::with_capacity(part.len());
+    let mut bytes = part.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            name.push(byte);
+            continue;
+        }
+        match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
+            (Some(high), Some(low)) => name.push(high << 4 | low),
+            _ => return Err(BadPath::Percent),
+        }
+    }
+    Ok(name)
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps)]
+fn file_name(name: Vec<u8>) -> Result<OsString, BadPath> {
+    use std::os::unix::ffi::OsStringExt;
+    Ok(OsString::from_vec(name))
+}
+
+/// On Windows a colon opens a drive or a stream, and some names are devices in every directory.
+#[cfg(not(unix))]
+fn file_name(name: Vec<u8>) -> Result<OsString, BadPath> {
+    const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "COM", "LPT"];
+    let name = String::from_utf8(name).map_err(|_| BadPath::Name)?;
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let device = DEVICES.iter().any(|device| {
+        stem.strip_prefix(device).is_some_and(|rest| rest.chars().all(|digit| digit.is_ascii_digit()))
+    });
+    let bad = |letter: char| letter.is_control() || r#"<>:"|?*"#.contains(letter);
+    if device || name.contains(bad) || name.ends_with(['.', ' ']) {
+        return Err(BadPath::Name);
+    }
+    Ok(name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Component;
+
+    #[test]
+    fn names_are_decoded_once() {
+        for (path, expected, shape) in [
+            ("/", "", Shape::Directory),
+            ("", "", Shape::Directory),
+            ("/a", "a", Shape::Name),
+            ("//a///b", "a/b", Shape::Name),
+            ("/a/b/", "a/b", Shape::Directory),
+            ("/a/.", "a", Shape::Directory),
+            ("/%61%2Etxt", "a.txt", Shape::Name),
+            ("/%252e%252e/x", "%2e%2e/x", Shape::Name),
+            ("/...", "...", Shape::Name),
+            ("/a..b", "a..b", Shape::Name),
+        ] {
+            let decoded = decode(path).unwrap();
+            assert_eq!(decoded.relative.to_str(), Some(expected), "{path}");
+            assert_eq!(decoded.shape, shape, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_encoding_of_upwards_passes() {
+        for path in [
+            "/..", "/../etc/passwd", "/a/../../b", "/%2e%2e/x", "/.%2e/x", "/%2E./x", "/%2e%2e%2fx", "/..%2fx",
+            "/..%5cx", "/a%2f..%2fb", "/..\\x", "/a/..", "/a/../", "/a%00", "/a%00/../b", "/..%00/",
+        ] {
+            assert!(decode(path).is_err(), "{path}");
+        }
+        for path in ["/%", "/%2", "/%zz", "/a%2", "/%%32%65"] {
+            assert_eq!(decode(path), Err(BadPath::Percent), "{path}");
+        }
+        assert_eq!(decode("/d/.tidegate-part-1"), Err(BadPath::Reserved));
+        assert_eq!(decode("/d/%2etidegate-part-1"), Err(BadPath::Reserved));
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_has_only_names(path in "[a./%\\\\2eEfF50:]{0,24}") {
+            if let Ok(decoded) = decode(&path) {
+                let names_only = decoded.relative.components().all(|part| matches!(part, Component::Normal(_)));
+                prop_assert!(names_only, "{path}");
+            }
+        }
+    }
+}

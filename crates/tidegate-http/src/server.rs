@@ -1,0 +1,450 @@
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, within limits, until it is asked to drain.
+//!
+//! Knows nothing of what is served: a [`Handler`] answers. The grammar on the wire is hyper's.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_io::EndpointError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+
+use crate::body::BodyEnd;
+use crate::breaker::StreamExecutor;
+use crate::exchange::{Answer, Handler, HeadView, Line, Peer, Request, Responder, Streams, plain};
+use crate::incoming::IncomingBody;
+use crate::io_guard::{Guarded, KillSwitch, Wire};
+use crate::limits::Limits;
+
+/// The first bytes of an HTTP/2 connection. (RFC 9113, section 3.4.)
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A server that is bound and not yet running.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    limits: Limits,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// What a server did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Served {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Connections that had to be ended when the drain passed its deadline.
+    pub cut: usize,
+}
+
+impl Server {
+    /// Listens on an Internet address, `host:port`.
+    ///
+    /// # Errors
+    /// The address cannot be resolved or bound.
+    pub async fn bind(address: &str) -> Result<Self, EndpointError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| EndpointError::open(format!("cannot listen on {address}"), error))?;
+        Ok(Self::new(Listener::Tcp(listener)))
+    }
+
+    /// Serves on a listener that is there already.
+    pub fn from_tcp(listener: TcpListener) -> Self {
+        Self::new(Listener::Tcp(listener))
+    }
+
+    /// Listens on a Unix socket.
+    ///
+    /// # Errors
+    /// The path cannot be bound.
+    #[cfg(unix)]
+    pub fn bind_unix(path: &std::path::Path) -> Result<Self, EndpointError> {
+        let listener = UnixListener::bind(path)
+            .map_err(|error| EndpointError::open(format!("cannot listen on {}", path.display()), error))?;
+        Ok(Self::new(Listener::Unix(listener)))
+    }
+
+    fn new(listener: Listener) -> Self {
+        Self { listener, limits: Limits::default(), tls: None }
+    }
+
+    /// Other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// TLS, with HTTP/2 and HTTP/1.1 offered by ALPN.
+    #[must_use]
+    pub fn tls(mut self, mut config: rustls::ServerConfig) -> Self {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        self.tls = Some(Arc::new(config));
+        self
+    }
+
+    /// Where it listens; `None` for a Unix socket.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Listener::Unix(_) => None,
+        }
+    }
+
+    /// Serves until `shutdown`, then lets requests under way end, up to the drain deadline.
+    pub async fn run<H: Handler>(self, handler: Arc<H>, shutdown: impl Future<Output = ()>) -> Served {
+        let (drain, drained) = watch::channel(());
+        let house = Arc::new(House {
+            handler,
+            limits: self.limits,
+            tls: self.tls.map(TlsAcceptor::from),
+            requests: AtomicU64::new(0),
+        });
+        let mut tasks = JoinSet::new();
+        let places = Arc::new(Semaphore::new(self.limits.connections_max));
+        let mut shutdown = pin!(shutdown);
+        let mut connections = 0;
+        loop {
+            // A place first: connections beyond the limit wait in the kernel's backlog.
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (self.listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                Ok(connection) => {
+                    connections += 1;
+                    let serving = Arc::clone(&house).serve(connection, drained.clone());
+                    tasks.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => rest_after(&error).await,
+            }
+        }
+        drop(self.listener);
+        let _ = drain.send(());
+        let cut = finish_all(tasks, self.limits.drain_timeout).await;
+        Served { connections, requests: house.requests.load(Ordering::Relaxed), cut }
+    }
+}
+
+/// Waits for every connection to end by itself, up to a deadline; says how many did not.
+async fn finish_all(mut tasks: JoinSet<()>, limit: Duration) -> usize {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(limit, all).await.is_ok() {
+        return 0;
+    }
+    let cut = tasks.len();
+    tasks.shutdown().await;
+    cut
+}
+
+/// An error of one connection is passed over; out of descriptors or memory, waiting is all one can do.
+async fn rest_after(error: &io::Error) {
+    use io::ErrorKind as Kind;
+    if !matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted) {
+        tracing::warn!(%error, "cannot accept a connection");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+enum Connection {
+    Tcp(TcpStream, std::net::SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Connection> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Connection::Tcp(stream, peer))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// What all connections of a server share.
+struct House<H> {
+    handler: Arc<H>,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    requests: AtomicU64,
+}
+
+impl<H: Handler> House<H> {
+    async fn serve(self: Arc<Self>, connection: Connection, drained: watch::Receiver<()>) {
+        match connection {
+            Connection::Tcp(stream, address) => self.serve_wire(stream, Peer::Tcp(address), drained).await,
+            #[cfg(unix)]
+            Connection::Unix(stream) => self.serve_wire(stream, Peer::Local, drained).await,
+        }
+    }
+
+    async fn serve_wire<W: Wire>(self: Arc<Self>, wire: W, peer: Peer, drained: watch::Receiver<()>) {
+        let switch = Arc::new(KillSwitch::default());
+        let mut guarded = Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout);
+        let served = match self.tls.clone() {
+            Some(tls) => {
+                let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(guarded));
+                let Ok(Ok(mut stream)) = handshake.await else {
+                    tracing::debug!(%peer, "the TLS handshake failed or took too long");
+                    return;
+                };
+                let session = stream.get_mut().1;
+                session.set_buffer_limit(Some(16 * 1024));
+                if session.alpn_protocol() == Some(b"h2") {
+                    self.serve_h2(stream, peer, drained).await
+                } else {
+                    self.serve_h1(stream, peer, switch, drained).await
+                }
+            }
+            None => {
+                let mut drain = drained.clone();
+                let opening = tokio::select! {
+                    biased;
+                    opening = read_opening(&mut guarded, self.limits.header_timeout) => opening,
+                    _ = drain.changed() => return,
+                };
+                match opening {
+                    Some(Opening::Two(ahead)) => {
+                        guarded.give_back(ahead);
+                        self.serve_h2(guarded, peer, drained).await
+                    }
+                    Some(Opening::One(ahead)) => {
+                        guarded.give_back(ahead);
+                        self.serve_h1(guarded, peer, switch, drained).await
+                    }
+                    None => return,
+                }
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "the connection ended early");
+        }
+    }
+
+    async fn serve_h1<I>(
+        self: Arc<Self>,
+        io: I,
+        peer: Peer,
+        switch: Arc<KillSwitch>,
+        mut drained: watch::Receiver<()>,
+    ) -> hyper::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = self.limits;
+        let service = Service { house: self, peer, line: Line::One(switch) };
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_headers(limits.headers_max)
+            .max_header_size(limits.header_bytes_max)
+            .max_buf_size(limits.wire_bytes_max)
+            .serve_connection(TokioIo::new(io), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            served = connection.as_mut() => return served,
+            _ = drained.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    async fn serve_h2<I>(self: Arc<Self>, io: I, peer: Peer, mut drained: watch::Receiver<()>) -> hyper::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = self.limits;
+        let streams = Arc::new(Streams::default());
+        let service = Service { house: self, peer, line: Line::Two(Arc::clone(&streams)) };
+        let connection = hyper::server::conn::http2::Builder::new(StreamExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_send_buf_size(limits.stream_bytes_max)
+            .initial_stream_window_size(limits.stream_window_bytes)
+            .initial_connection_window_size(limits.connection_window_bytes)
+            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(limits.header_timeout)
+            .keep_alive_timeout(limits.stall_timeout)
+            .serve_connection(TokioIo::new(io), service);
+        let mut connection = pin!(connection);
+        let mut look = tokio::time::interval(limits.stall_timeout / 4);
+        loop {
+            tokio::select! {
+                biased;
+                served = connection.as_mut() => return served,
+                _ = drained.changed() => break,
+                _ = look.tick() => { streams.reset_stalled(limits.stall_timeout); }
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        loop {
+            tokio::select! {
+                biased;
+                served = connection.as_mut() => return served,
+                _ = look.tick() => { streams.reset_stalled(limits.stall_timeout); }
+            }
+        }
+    }
+}
+
+enum Opening {
+    One(Bytes),
+    Two(Bytes),
+}
+
+/// Reads until it is clear which protocol this is. `None`: the client went away, or sent nothing for too long.
+///
+/// hyper-util's `auto` server does the same without a deadline, so that a silent connection would stay for ever.
+async fn read_opening(io: &mut (impl AsyncRead + Unpin), limit: Duration) -> Option<Opening> {
+    let reading = async {
+        let mut ahead = Vec::with_capacity(1024);
+        loop {
+            if io.read_buf(&mut ahead).await.ok()? == 0 {
+                return None;
+            }
+            let same = ahead.len().min(PREFACE.len());
+            if ahead[..same] != PREFACE[..same] {
+                return Some(Opening::One(ahead.into()));
+            }
+            if same == PREFACE.len() {
+                return Some(Opening::Two(ahead.into()));
+            }
+        }
+    };
+    tokio::time::timeout(limit, reading).await.ok().flatten()
+}
+
+/// hyper's view of one connection.
+struct Service<H> {
+    house: Arc<House<H>>,
+    peer: Peer,
+    line: Line,
+}
+
+impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Service<H> {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answering {
+        self.house.requests.fetch_add(1, Ordering::Relaxed);
+        let view = HeadView { method: request.method(), uri: request.uri(), headers: request.headers() };
+        if let Some(answer) = self.house.handler.at_once(&view) {
+            log(self.peer, request.method(), request.uri().path(), &answer);
+            return Answering::Now(Some(answer));
+        }
+        let house = Arc::clone(&self.house);
+        let (peer, line) = (self.peer, self.line.clone());
+        Answering::Later(Box::pin(async move { house.answer(request, peer, line).await }))
+    }
+}
+
+impl<H: Handler> House<H> {
+    async fn answer(&self, request: http::Request<Incoming>, peer: Peer, line: Line) -> Answer {
+        let (head, incoming) = request.into_parts();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let limit = self.limits.body_bytes_max;
+        let too_large = incoming.size_hint().lower() > limit;
+        let answer = if too_large {
+            plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this server takes")
+        } else {
+            let body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
+            let responder =
+                Responder { peer, method: method.clone(), version: head.version, marks: self.limits.marks, line };
+            self.handler.answer(Request { head, body, responder }).await
+        };
+        if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= 1024) {
+            log(peer, &method, &path, &answer);
+            return answer;
+        }
+        log_at_end(peer, method, path, answer)
+    }
+}
+
+const ACCESS: &str = "tidegate::access";
+
+/// One line of the access log for an answer whose body goes out with its head.
+fn log(peer: Peer, method: &Method, path: &str, answer: &Answer) {
+    let status = answer.status().as_u16();
+    let bytes = answer.body().size_hint().exact().unwrap_or(0);
+    tracing::info!(target: ACCESS, %peer, %method, path, status, bytes, "served");
+}
+
+/// One line of the access log when the body has gone, or has not.
+fn log_at_end(peer: Peer, method: Method, path: String, answer: Answer) -> Answer {
+    if !tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
+        return answer;
+    }
+    let status = answer.status().as_u16();
+    let head_only = method == Method::HEAD;
+    answer.map(|body| {
+        body.witnessed(Box::new(move |bytes, end| {
+            if end == BodyEnd::Whole || head_only {
+                tracing::info!(target: ACCESS, %peer, %method, path, status, bytes, "served");
+            } else {
+                tracing::warn!(target: ACCESS, %peer, %method, path, status, bytes, "cut short");
+            }
+        }))
+    })
+}
+
+/// The answer to one request, there or to be waited for.
+pub(crate) enum Answering {
+    Now(Option<Answer>),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(answer) => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer)),
+                None => Poll::Pending,
+            },
+            Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
