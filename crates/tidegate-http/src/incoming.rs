@@ -16,6 +16,7 @@ use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
 use tokio::time::{Instant, Sleep};
 
 /// Bytes that a peer sends as the body of a message.
+#[derive(Debug)]
 pub struct IncomingBody {
     incoming: Option<Incoming>,
     /// What is left of a frame that was larger than a read.

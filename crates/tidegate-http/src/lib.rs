@@ -6,20 +6,27 @@
 mod body;
 mod breaker;
 mod exchange;
+mod file_parts;
 mod incoming;
 mod io_guard;
 mod limits;
 pub mod listing;
 pub mod negotiate;
+mod open_files;
 mod outgoing;
 pub mod path;
 pub mod range;
 mod server;
+mod static_files;
+mod upload;
 pub mod validators;
 
 pub use body::{Body, BodyError, FRAME_BYTES_MAX, PeerGone};
 pub use exchange::{Answer, Handler, HeadView, Peer, Request, Responder, plain};
+pub use file_parts::{CHUNK_BYTES, FileError, FileParts, Part, Stamp};
 pub use incoming::IncomingBody;
 pub use limits::Limits;
 pub use outgoing::OutgoingBody;
 pub use server::{Served, Server};
+pub use static_files::{Listings, Precompressed, StaticFiles, StaticOptions, Symlinks, Uploads};
+pub use upload::Durability;

@@ -1,0 +1,218 @@
+//! Files that are open: their handle, their headers and, for small ones, their bytes, ready to be sent again.
+//!
+//! An entry is trusted only after `fstat` says that the open file is what it was (size, times, link count: a file that
+//! was renamed over has one link less), and for at most a second before its name is looked up anew. Bounded in entries
+//! and in bytes. Knows nothing of requests.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY};
+use http::{HeaderMap, HeaderValue};
+
+use crate::file_parts::{Stamp, read_at};
+use crate::negotiate::Coding;
+use crate::validators::Validators;
+
+/// The largest file whose bytes are kept. 16 KiB: what is sent in one frame.
+pub(crate) const SMALL_BYTES_MAX: u64 = 16 * 1024;
+
+/// How long a name is trusted before it is looked up anew.
+const NAME_TRUSTED: Duration = Duration::from_secs(1);
+
+/// Open files at most: each holds a descriptor.
+const ENTRIES_MAX: usize = 512;
+
+/// One open file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) stamp: Stamp,
+    pub(crate) size: u64,
+    pub(crate) validators: Validators,
+    /// Those that every answer about this file carries.
+    pub(crate) headers: HeaderMap,
+    pub(crate) small: Option<Bytes>,
+    /// Precompressed siblings that were there when it was opened.
+    pub(crate) siblings: Vec<Coding>,
+    identity: Identity,
+    opened: Instant,
+    used: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Identity {
+    size: u64,
+    modified: Option<SystemTime>,
+    changed_ns: i128,
+    links: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed_ns: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
+            links: metadata.nlink(),
+            inode: metadata.ino(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &Metadata) -> Self {
+        Self { size: metadata.len(), modified: metadata.modified().ok(), changed_ns: 0, links: 1, inode: 0 }
+    }
+}
+
+/// What an answer about a file says of it besides what the file itself tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dress<'n> {
+    /// The name that decides the type; for a sibling that of the plain file.
+    pub(crate) name: &'n Path,
+    pub(crate) coding: Option<Coding>,
+    pub(crate) siblings: &'n [Coding],
+}
+
+impl OpenFile {
+    /// Reads what there is to know about an open file. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The system's; `IsADirectory` and `InvalidInput` for what is no regular file.
+    pub(crate) fn new(file: File, dress: Dress<'_>) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let identity = Identity::of(&metadata);
+        let validators = Validators::of_file(identity.size, identity.modified, identity.inode);
+        let small = if identity.size <= SMALL_BYTES_MAX { read_all(&file, identity)? } else { None };
+        Ok(Self {
+            stamp: Stamp::of(&file)?,
+            size: identity.size,
+            headers: headers(&validators, dress),
+            validators,
+            small,
+            siblings: dress.siblings.to_vec(),
+            identity,
+            opened: Instant::now(),
+            used: AtomicBool::new(true),
+            file: Arc::new(file),
+        })
+    }
+
+    fn is_current(&self) -> bool {
+        self.opened.elapsed() < NAME_TRUSTED
+            && self.file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == self.identity)
+    }
+}
+
+/// All of a small file, or nothing if it changed meanwhile: then it is streamed, with the checks of streaming.
+fn read_all(file: &File, identity: Identity) -> io::Result<Option<Bytes>> {
+    let mut bytes = vec![0; usize::try_from(identity.size).unwrap_or(0)];
+    let mut at = 0;
+    while at < bytes.len() {
+        match read_at(file, &mut bytes[at..], at as u64) {
+            Ok(0) => return Ok(None),
+            Ok(got) => at += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Identity::of(&file.metadata()?) == identity).then(|| bytes.into()))
+}
+
+fn headers(validators: &Validators, dress: Dress<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, content_type(dress.name));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(etag) = validators.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok()) {
+        headers.insert(ETAG, etag);
+    }
+    let date = validators.modified.map(httpdate::fmt_http_date);
+    if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+        headers.insert(LAST_MODIFIED, date);
+    }
+    if let Some(coding) = dress.coding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+    }
+    if dress.coding.is_some() || !dress.siblings.is_empty() {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    headers
+}
+
+fn content_type(name: &Path) -> HeaderValue {
+    let guess = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
+    HeaderValue::from_static(guess)
+}
+
+/// The open files of one server, by the path they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct OpenFiles {
+    entries: RwLock<HashMap<Box<str>, Arc<OpenFile>>>,
+    /// Of small files, in bytes.
+    kept: AtomicU64,
+    pub(crate) kept_max: u64,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(kept_max: u64) -> Self {
+        Self { kept_max, ..Self::default() }
+    }
+
+    /// An entry that is still true.
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<OpenFile>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = Arc::clone(entries.get(key)?);
+        drop(entries);
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        entry.is_current().then_some(entry)
+    }
+
+    /// Keeps an entry, and lets go of those not used since the last time it was full.
+    pub(crate) fn put(&self, key: &str, entry: &Arc<OpenFile>) {
+        let bytes = small_bytes(entry);
+        if bytes > self.kept_max {
+            return;
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        let full = |kept: u64, count: usize| kept + bytes > self.kept_max || count >= ENTRIES_MAX;
+        if full(self.kept.load(Ordering::Relaxed), entries.len()) {
+            gone.extend(entries.extract_if(|_, entry| !entry.used.swap(false, Ordering::Relaxed)));
+            self.forget(&gone);
+        }
+        if full(self.kept.load(Ordering::Relaxed), entries.len()) {
+            gone.extend(entries.drain());
+            self.kept.store(0, Ordering::Relaxed);
+        }
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(old) = entries.insert(key.into(), Arc::clone(entry)) {
+            self.kept.fetch_sub(small_bytes(&old), Ordering::Relaxed);
+        }
+    }
+
+    fn forget(&self, gone: &[(Box<str>, Arc<OpenFile>)]) {
+        let bytes = gone.iter().map(|(_, entry)| small_bytes(entry)).sum();
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn small_bytes(entry: &OpenFile) -> u64 {
+    entry.small.as_ref().map_or(0, |bytes| bytes.len() as u64)
+}
