@@ -2,8 +2,22 @@
 //!
 //! Knows nothing of flows: an endpoint is driven by whoever holds it.
 
+#[cfg(unix)]
+mod descriptor;
+#[cfg(unix)]
+pub mod fd;
 pub mod file;
+#[cfg(unix)]
+pub mod pipe;
+#[cfg(unix)]
+mod polled;
+#[cfg(unix)]
+pub mod process;
 mod socket;
+#[cfg(unix)]
+pub mod stdio;
 pub mod tcp;
+#[cfg(unix)]
+mod threaded;
 #[cfg(unix)]
 pub mod unix;

@@ -1,0 +1,515 @@
+//! A child process as source (its standard output), sink (its standard input), or both at once.
+//!
+//! Knows nothing of quoting: the caller splits a command line. A finished stream closes the child's input and waits;
+//! a stream that is cut short never does: the child is told to end first (SIGTERM to its group, SIGKILL after the
+//! grace period) and its input stays open until it has, for a closed input would look finished to it.
+
+mod supervisor;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate::AbortReason;
+use tokio::io::Interest;
+use tokio::process::Command as TokioCommand;
+
+use self::supervisor::{Ending, Supervised};
+use super::descriptor::{DescriptorKind, Reader, Writer};
+use super::polled::{Polled, Unwaiting};
+use crate::{
+    Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink, Source,
+};
+
+/// What becomes of the child's standard error.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Stderr {
+    /// The child writes to ours, and its last line is kept for the report.
+    #[default]
+    PassAndKeep,
+    /// The child inherits ours; nothing is kept.
+    Inherit,
+    /// Read and dropped, but for the last line.
+    Keep,
+}
+
+/// A program to run, and how to treat it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), tidegate_io::EndpointError> {
+/// use tidegate_io::endpoint::process::Process;
+/// let source = Process::shell("gzip -dc <big.gz").into_source()?;
+/// let both = Process::exec("cat", ["-"]).into_duplex()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Process {
+    program: OsString,
+    args: Vec<OsString>,
+    name: String,
+    stderr: Stderr,
+    grace: Duration,
+    drain: Duration,
+}
+
+impl Process {
+    /// Runs `program` with `args`, without a shell.
+    pub fn exec<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = A>) -> Self {
+        let program = program.as_ref().to_owned();
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let mut name = format!("exec:{}", program.display());
+        for arg in &args {
+            name.push(' ');
+            name.push_str(&arg.to_string_lossy());
+        }
+        Self::new(program, args, name)
+    }
+
+    /// Has `/bin/sh` run `line`.
+    pub fn shell(line: impl AsRef<OsStr>) -> Self {
+        let line = line.as_ref().to_owned();
+        let name = format!("sh:{}", line.display());
+        Self::new("/bin/sh".into(), vec!["-c".into(), line], name)
+    }
+
+    fn new(program: OsString, args: Vec<OsString>, name: String) -> Self {
+        Self {
+            program,
+            args,
+            name: shortened(name),
+            stderr: Stderr::default(),
+            grace: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
+        }
+    }
+
+    /// What becomes of its standard error.
+    #[must_use]
+    pub fn stderr(self, stderr: Stderr) -> Self {
+        Self { stderr, ..self }
+    }
+
+    /// How long after SIGTERM comes SIGKILL. 5 s unless set.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// How long the output may stay open and silent after the child has exited (somebody it started holds it). Each
+    /// byte starts the time anew. 5 s unless set.
+    #[must_use]
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// Starts it, for what it writes. Its standard input is `/dev/null`.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open` when it cannot be started.
+    pub fn into_source(self) -> Result<ProcessSource, EndpointError> {
+        let (child, _, output) = self.start(Stdio::null(), Stdio::piped())?;
+        self.source(child, output, Verdict::AtTheEnd)
+    }
+
+    /// Starts it, for what it reads. Its standard output is ours.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open` when it cannot be started.
+    pub fn into_sink(self) -> Result<ProcessSink, EndpointError> {
+        let (child, input, _) = self.start(Stdio::piped(), Stdio::inherit())?;
+        self.sink(child, input, Output::Elsewhere)
+    }
+
+    /// Starts it, for both. The end of its output is reported as it comes; the sink's finish waits for the exit and
+    /// reports that.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open` when it cannot be started.
+    pub fn into_duplex(self) -> Result<Duplex, EndpointError> {
+        let (child, input, output) = self.start(Stdio::piped(), Stdio::piped())?;
+        Ok(Duplex {
+            source: Box::new(self.source(child.clone(), output, Verdict::BySink)?),
+            sink: Box::new(self.sink(child, input, Output::Ours)?),
+        })
+    }
+
+    fn start(
+        &self,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> Result<(Supervised, Option<OwnedFd>, Option<OwnedFd>), EndpointError> {
+        let cannot = |error| EndpointError::open(format!("cannot start {}", self.name), error);
+        let mut command = TokioCommand::new(&self.program);
+        command
+            .args(&self.args)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(match self.stderr {
+                Stderr::Inherit => Stdio::inherit(),
+                Stderr::PassAndKeep | Stderr::Keep => Stdio::piped(),
+            })
+            // A group of its own, so that a kill reaches whoever it started.
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command.spawn().map_err(cannot)?;
+        let input = child
+            .stdin
+            .take()
+            .map(|end| end.into_owned_fd())
+            .transpose()
+            .map_err(cannot)?;
+        let output = child
+            .stdout
+            .take()
+            .map(|end| end.into_owned_fd())
+            .transpose()
+            .map_err(cannot)?;
+        Ok((Supervised::new(child, self.stderr, self.grace), input, output))
+    }
+
+    fn source(
+        &self,
+        child: Supervised,
+        output: Option<OwnedFd>,
+        verdict: Verdict,
+    ) -> Result<ProcessSource, EndpointError> {
+        let polled = self.watch(output, Interest::READABLE)?;
+        Ok(ProcessSource {
+            child,
+            output: Some(Reader::polled(polled, DescriptorKind::Pipe)),
+            verdict,
+            state: Reading::Output,
+            silence: None,
+            drain: self.drain,
+            name: self.name.clone(),
+        })
+    }
+
+    fn sink(
+        &self,
+        child: Supervised,
+        input: Option<OwnedFd>,
+        output: Output,
+    ) -> Result<ProcessSink, EndpointError> {
+        let polled = self.watch(input, Interest::WRITABLE)?;
+        Ok(ProcessSink {
+            child,
+            input: Some(Writer::polled(polled, DescriptorKind::Pipe)),
+            output,
+            is_over: false,
+            name: self.name.clone(),
+        })
+    }
+
+    fn watch(&self, end: Option<OwnedFd>, interest: Interest) -> Result<Polled, EndpointError> {
+        let watched = match end {
+            // The child's own ends are other descriptions; ours may be non-blocking (tokio has made them so already).
+            Some(end) => Polled::new(end, Unwaiting::Ours, interest),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        watched.map_err(|error| EndpointError::open(format!("cannot watch {}", self.name), error))
+    }
+}
+
+/// Who tells how the child ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    /// The source, once the output has ended.
+    AtTheEnd,
+    /// The sink's finish.
+    BySink,
+}
+
+/// Who reads what the child writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Output {
+    /// The source beside the sink.
+    Ours,
+    /// Somebody we know nothing of.
+    Elsewhere,
+}
+
+#[derive(Debug)]
+enum Reading {
+    /// Bytes are to come.
+    Output,
+    /// The output has ended; the exit is awaited.
+    Exit,
+    /// All is said.
+    Over,
+}
+
+/// A child's standard output.
+pub struct ProcessSource {
+    child: Supervised,
+    output: Option<Reader>,
+    verdict: Verdict,
+    state: Reading,
+    /// Runs while the child has exited and its output is open and silent.
+    silence: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+    drain: Duration,
+    name: String,
+}
+
+impl ProcessSource {
+    /// The process id, as long as the child has not been reaped.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Whether the child's end is still this side's affair.
+    fn is_waited_for(&self) -> bool {
+        match self.state {
+            Reading::Output => true,
+            Reading::Exit => self.verdict == Verdict::AtTheEnd,
+            Reading::Over => false,
+        }
+    }
+
+    fn poll_output(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        let Some(output) = self.output.as_mut() else {
+            return Poll::Ready(Ok(None));
+        };
+        if let Poll::Ready(read) = output.poll_read(cx, buffers, max) {
+            self.silence = None;
+            let read = read.map_err(|error| EndpointError::io(format!("cannot read {}", self.name), error));
+            return Poll::Ready(read);
+        }
+        ready!(self.child.poll_exited(cx));
+        // Whoever the child started may hold its output for ever.
+        let drain = self.drain;
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(drain)));
+        ready!(silence.as_mut().poll(cx));
+        let what = format!(
+            "the output of {} was not closed {} ms after its exit: something it started holds it",
+            self.name,
+            drain.as_millis()
+        );
+        Poll::Ready(Err(EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what)))
+    }
+}
+
+impl Source for ProcessSource {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        if matches!(self.state, Reading::Output) {
+            match ready!(self.poll_output(cx, buffers, max)) {
+                Ok(Some(bytes)) => return Poll::Ready(Ok(Some(bytes))),
+                Ok(None) => self.state = Reading::Exit,
+                Err(error) => {
+                    self.state = Reading::Over;
+                    self.output = None;
+                    self.child.output_is_over();
+                    self.child.stop(None);
+                    return Poll::Ready(Err(error));
+                }
+            }
+            self.output = None;
+            self.child.output_is_over();
+        }
+        if matches!(self.state, Reading::Exit) && self.verdict == Verdict::AtTheEnd {
+            let ending = ready!(self.child.poll_ending(cx));
+            self.state = Reading::Over;
+            return Poll::Ready(verdict(&self.name, &ending).map(|()| None));
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_waited_for() {
+            return Poll::Ready(());
+        }
+        self.child.stop(None);
+        self.child.output_is_over();
+        ready!(self.child.poll_gone(cx));
+        self.state = Reading::Over;
+        self.output = None;
+        Poll::Ready(())
+    }
+
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        self.output.as_ref()?.lane_end()
+    }
+
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.output {
+            Some(end) => end.poll_lane(cx, op),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn lane_moved(&mut self, _bytes: u64) {
+        self.silence = None;
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Drop for ProcessSource {
+    fn drop(&mut self) {
+        if self.is_waited_for() {
+            self.child.stop(None);
+        }
+        self.child.output_is_over();
+    }
+}
+
+/// A child's standard input.
+pub struct ProcessSink {
+    child: Supervised,
+    input: Option<Writer>,
+    output: Output,
+    is_over: bool,
+    name: String,
+}
+
+impl ProcessSink {
+    /// The process id, as long as the child has not been reaped.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// The child no longer reads: its exit, when it comes soon, says more than a broken pipe does. Beside a source it is
+    /// no news before the output was read to its end: a child that exits early loses none of it.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let ending = match self.output {
+            Output::Ours => ready!(self.child.poll_all_over(cx)),
+            Output::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
+        };
+        let what = match ending {
+            Some(ending) => format!("{} {} before it had read everything", self.name, Told(&ending)),
+            None => format!("{} has closed its input", self.name),
+        };
+        Poll::Ready(EndpointError::new(ErrorKind::BrokenPipe, Blame::Peer, what))
+    }
+}
+
+impl Sink for ProcessSink {
+    fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
+        let Some(input) = self.input.as_mut() else {
+            let what = format!("the input of {} was ended before", self.name);
+            return Poll::Ready(Err(EndpointError::new(ErrorKind::Failed, Blame::Caller, what)));
+        };
+        match ready!(input.poll_write(cx, held)) {
+            Ok(written) => Poll::Ready(Ok(written)),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.poll_closed(cx).map(Err),
+            Err(error) => Poll::Ready(Err(EndpointError::io(
+                format!("cannot write {}", self.name),
+                error,
+            ))),
+        }
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
+        self.input = None;
+        let ending = ready!(self.child.poll_ending(cx));
+        self.is_over = true;
+        Poll::Ready(verdict(&self.name, &ending).map(|()| Confirmation::Confirmed))
+    }
+
+    fn abort(&mut self, _reason: &AbortReason) {
+        self.is_over = true;
+        self.child.stop(self.input.take());
+    }
+
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.child.poll_gone(cx)
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let Some(input) = self.input.as_mut() else {
+            return Poll::Pending;
+        };
+        ready!(input.poll_broken(cx));
+        self.poll_closed(cx)
+    }
+
+    fn unsent_bytes(&self) -> Option<u64> {
+        self.input.as_ref()?.unsent_bytes()
+    }
+
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        self.input.as_ref()?.lane_end()
+    }
+
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.input {
+            Some(end) => end.poll_lane(cx, op),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Drop for ProcessSink {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.abort(&AbortReason::Dropped);
+        }
+    }
+}
+
+fn verdict(name: &str, ending: &Ending) -> Result<(), EndpointError> {
+    if ending.status.as_ref().is_ok_and(ExitStatus::success) {
+        return Ok(());
+    }
+    let what = format!("{name} {}", Told(ending));
+    Err(EndpointError::new(ErrorKind::Failed, Blame::Peer, what))
+}
+
+/// An ending in words: `exited with code 3: no such file`.
+struct Told<'a>(&'a Ending);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::os::unix::process::ExitStatusExt;
+
+        match &self.0.status {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => write!(f, "exited with code {code}")?,
+                (None, Some(signal)) => write!(f, "was killed by signal {signal}")?,
+                (None, None) => write!(f, "ended: {status}")?,
+            },
+            Err(error) => write!(f, "could not be waited for: {error}")?,
+        }
+        match &self.0.last_line {
+            Some(line) => write!(f, ": {line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Names go into one-line messages.
+fn shortened(name: String) -> String {
+    const CHARS_MAX: usize = 60;
+    let mut line: String = name
+        .chars()
+        .take(CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if name.chars().nth(CHARS_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}
