@@ -208,8 +208,10 @@ impl Process {
 
     fn watch(&self, end: Option<OwnedFd>, interest: Interest) -> Result<Polled, EndpointError> {
         let watched = match end {
-            // The child's own ends are other descriptions; ours may be non-blocking (tokio has made them so already).
-            Some(end) => Polled::new(end, Unwaiting::Ours, interest),
+            // The child's own end is another description and stays blocking; tokio gives ours back blocking, too.
+            Some(end) => rustix::io::ioctl_fionbio(&end, true)
+                .map_err(io::Error::from)
+                .and_then(|()| Polled::new(end, Unwaiting::Ours, interest)),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         watched.map_err(|error| EndpointError::open(format!("cannot watch {}", self.name), error))

@@ -75,6 +75,7 @@ impl Supervised {
         let orders = Arc::new(Orders::default());
         let last_line = child.stderr.take().map(|end| LastLine::spawn(end, stderr));
         let task = Supervisor {
+            is_done: false,
             group: id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
             child,
             orders: Arc::clone(&orders),
@@ -198,6 +199,8 @@ async fn ending(mut stage: watch::Receiver<Stage>) -> Arc<Ending> {
 }
 
 struct Supervisor {
+    /// Set once there is nobody left to kill.
+    is_done: bool,
     child: Child,
     group: Option<Pid>,
     orders: Arc<Orders>,
@@ -232,10 +235,15 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = self.orders.stop.notified() => self.signal(Signal::TERM),
-                () = stage.closed() => return,
+                () = stage.closed() => {
+                    // Ended in good order: what it left behind is its own affair.
+                    self.is_done = true;
+                    return;
+                }
             }
         }
         self.end_group().await;
+        self.is_done = true;
         let input = self
             .orders
             .input
@@ -275,6 +283,15 @@ impl Supervisor {
         {
             // It may just have gone.
             tracing::debug!(%error, ?signal, "a process group was not signalled");
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    /// The runtime ends before the child has: no time left to be gentle.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.signal(Signal::KILL);
         }
     }
 }

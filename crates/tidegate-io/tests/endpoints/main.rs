@@ -1,0 +1,6 @@
+//! The endpoints over real descriptors, real processes and real peers.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod process;
+mod support;

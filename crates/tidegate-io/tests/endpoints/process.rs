@@ -1,0 +1,268 @@
+//! Child processes as sources, sinks and both. Cites CASES groups B and part 2.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use tidegate_io::endpoint::{Process, Stderr};
+use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, Relay, Sink, Source};
+
+use crate::support::{
+    MemorySink, MemorySource, abort, finish, pattern, read_all, read_some, until, within, write_all,
+};
+
+#[tokio::test]
+async fn what_a_child_writes_is_read_to_its_end() {
+    let mut source = Process::exec("printf", ["%s-%s", "a b", "$HOME"])
+        .into_source()
+        .unwrap();
+    assert_eq!(read_all(&mut source).await.unwrap(), b"a b-$HOME");
+    assert!(
+        read_some(&mut source).await.unwrap().is_none(),
+        "the end is repeated"
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_exist_cannot_be_opened() {
+    let Err(error) = Process::exec("/nonexistent/program", ["x"]).into_source() else {
+        panic!("started what does not exist");
+    };
+    assert_eq!(error.kind, ErrorKind::Open);
+    assert!(error.to_string().contains("exec:/nonexistent/program"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bad_exit_is_told_with_its_code_and_last_line() {
+    let line = "echo first >&2; echo out; echo 'the disk is full' >&2; echo >&2; exit 3";
+    let mut source = Process::shell(line).stderr(Stderr::Keep).into_source().unwrap();
+    assert_eq!(
+        &read_some(&mut source).await.unwrap().unwrap()[..],
+        b"out\n",
+        "the output is not lost"
+    );
+    let error = read_some(&mut source).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Failed);
+    let text = error.to_string();
+    assert!(text.contains("exited with code 3: the disk is full"), "{text}");
+}
+
+#[tokio::test]
+async fn a_killed_child_is_no_end() {
+    let mut source = Process::shell("echo part; kill -9 $$").into_source().unwrap();
+    let (sink, seen) = MemorySink::new();
+    assert_eq!(&read_some(&mut source).await.unwrap().unwrap()[..], b"part\n");
+    let error = within(Flow::new(source, sink).run()).await.unwrap_err();
+    assert!(error.cause.to_string().contains("killed by signal 9"), "{error}");
+    assert!(!seen.is_finished());
+    assert!(seen.aborted().is_some());
+}
+
+#[tokio::test]
+async fn a_child_that_exits_early_loses_no_output() {
+    // The pipe holds what the child wrote long after it has gone.
+    let mut source = Process::shell("head -c 60000 /dev/zero").into_source().unwrap();
+    until("the child has gone", || source.id().is_none()).await;
+    assert_eq!(read_all(&mut source).await.unwrap().len(), 60_000);
+}
+
+#[tokio::test]
+async fn more_than_a_pipe_holds_comes_through_whole() {
+    let bytes = pattern(3_000_000);
+    let (sink, seen) = MemorySink::new();
+    let both = Process::exec("cat", ["-"]).into_duplex().unwrap();
+    let there = Flow::new(MemorySource::new(bytes.clone()), both.sink).run();
+    let back = Flow::new(both.source, sink).run();
+    let (there, back) = within(async { tokio::join!(there, back) }).await;
+    assert_eq!(there.unwrap().confirmation, Some(Confirmation::Confirmed));
+    back.unwrap();
+    assert!(seen.bytes() == bytes && seen.is_finished());
+}
+
+#[tokio::test]
+async fn finishing_closes_the_input_and_waits_for_the_exit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("copy");
+    let line = format!("cat >'{0}.part'; sleep 0.1; mv '{0}.part' '{0}'", file.display());
+    let mut sink = Process::shell(line).into_sink().unwrap();
+    write_all(&mut sink, pattern(200_000)).await.unwrap();
+    assert_eq!(finish(&mut sink).await.unwrap(), Confirmation::Confirmed);
+    assert!(std::fs::read(file).unwrap() == pattern(200_000));
+}
+
+#[tokio::test]
+async fn finishing_a_child_that_fails_is_an_error() {
+    let line = "cat >/dev/null; echo 'quota exceeded' >&2; exit 7";
+    let mut sink = Process::shell(line).stderr(Stderr::Keep).into_sink().unwrap();
+    write_all(&mut sink, &b"x"[..]).await.unwrap();
+    let error = finish(&mut sink).await.unwrap_err();
+    assert!(
+        error.to_string().contains("exited with code 7: quota exceeded"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_abort_never_looks_finished_to_the_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let line = format!(
+        "trap 'touch {path}/terminated; exit 1' TERM; touch {path}/ready; cat >/dev/null; touch {path}/finished"
+    );
+    let mut sink = Process::shell(line).into_sink().unwrap();
+    write_all(&mut sink, &b"half of it"[..]).await.unwrap();
+    until("the trap is set", || folder.path().join("ready").exists()).await;
+    abort(&mut sink).await;
+    assert!(folder.path().join("terminated").exists());
+    assert!(!folder.path().join("finished").exists(), "the child saw an end");
+}
+
+#[tokio::test]
+async fn dropping_an_unfinished_sink_is_an_abort() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let line = format!("echo $$ >{path}/pid; cat >/dev/null; touch {path}/finished");
+    let mut sink = Process::shell(line).into_sink().unwrap();
+    write_all(&mut sink, &b"half of it"[..]).await.unwrap();
+    until("it runs", || folder.path().join("pid").exists()).await;
+    let id = sink.id().unwrap();
+    drop(sink);
+    until("it has gone", || {
+        !std::path::Path::new(&format!("/proc/{id}")).exists()
+    })
+    .await;
+    assert!(!folder.path().join("finished").exists());
+}
+
+#[tokio::test]
+async fn a_child_that_ignores_sigterm_is_killed_after_the_grace_period() {
+    let line = "trap '' TERM; echo on; while :; do sleep 0.02; done";
+    let mut source = Process::shell(line)
+        .grace(Duration::from_millis(200))
+        .into_source()
+        .unwrap();
+    assert_eq!(&read_some(&mut source).await.unwrap().unwrap()[..], b"on\n");
+    let id = source.id().unwrap();
+    let start = Instant::now();
+    within(std::future::poll_fn(|cx| source.poll_stop(cx))).await;
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(
+        !std::path::Path::new(&format!("/proc/{id}")).exists(),
+        "it was not reaped"
+    );
+}
+
+#[tokio::test]
+async fn a_kill_reaches_the_grandchildren() {
+    let line = "sleep 1000 & echo $!; wait";
+    let mut source = Process::shell(line).into_source().unwrap();
+    let id = String::from_utf8(read_some(&mut source).await.unwrap().unwrap().to_vec()).unwrap();
+    drop(source);
+    let state = format!("/proc/{}/stat", id.trim());
+    until("the grandchild has gone", || {
+        // It may stay a zombie where nobody reaps orphans.
+        std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grandchild_that_holds_the_output_does_not_hang_us() {
+    let line = "sleep 1000 & echo done";
+    let process = Process::shell(line).drain(Duration::from_millis(150));
+    let mut source = process.into_source().unwrap();
+    assert_eq!(&read_some(&mut source).await.unwrap().unwrap()[..], b"done\n");
+    let error = read_some(&mut source).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TimedOut, "{error}");
+}
+
+#[tokio::test]
+async fn each_byte_starts_the_drain_time_anew() {
+    let line = "(for i in 1 2 3 4 5 6; do sleep 0.1; echo $i; done) & exit 0";
+    let process = Process::shell(line).drain(Duration::from_millis(400));
+    let mut source = process.into_source().unwrap();
+    assert_eq!(read_all(&mut source).await.unwrap(), b"1\n2\n3\n4\n5\n6\n");
+}
+
+/// CASES 46, B22, D26: not reading the output leaves the input flowing.
+#[tokio::test]
+async fn a_paused_output_does_not_stop_the_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("copy");
+    let line = format!("head -c 200000 >'{}'; cat", file.display());
+    let Duplex { mut source, mut sink } = Process::shell(line).into_duplex().unwrap();
+    write_all(&mut *sink, pattern(200_000)).await.unwrap();
+    until("all was taken", || {
+        std::fs::metadata(&file).is_ok_and(|meta| meta.len() == 200_000)
+    })
+    .await;
+    write_all(&mut *sink, &b"tail"[..]).await.unwrap();
+    let finished = finish(&mut *sink);
+    let read = read_all(&mut *source);
+    let (finished, read) = tokio::join!(finished, read);
+    assert_eq!(
+        (finished.unwrap(), read.unwrap()),
+        (Confirmation::Confirmed, b"tail".to_vec())
+    );
+}
+
+/// CASES 48 in our terms: a reader that has gone is a broken pipe, and says how it went.
+#[tokio::test]
+async fn a_child_that_stops_reading_is_a_broken_pipe() {
+    let source = MemorySource::new(pattern(1_000_000));
+    let sink = Process::shell("head -c 10 >/dev/null; exit 0")
+        .into_sink()
+        .unwrap();
+    let error = within(Flow::new(source, sink).run()).await.unwrap_err();
+    assert_eq!(error.cause.kind, ErrorKind::BrokenPipe, "{error}");
+    assert!(
+        error.cause.to_string().contains("exited with code 0 before"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_child_is_noticed_with_nothing_to_write() {
+    let mut sink = Process::shell("exit 4").into_sink().unwrap();
+    let error = within(std::future::poll_fn(|cx| sink.poll_hangup(cx))).await;
+    assert_eq!(error.kind, ErrorKind::BrokenPipe);
+    assert!(error.to_string().contains("code 4"), "{error}");
+}
+
+#[tokio::test]
+async fn in_a_relay_an_early_exit_loses_no_output() {
+    let (sink, seen) = MemorySink::new();
+    let ours = Duplex {
+        source: Box::new(MemorySource::new(pattern(4_000_000))),
+        sink: Box::new(sink),
+    };
+    let child = Process::shell("head -c 100000").into_duplex().unwrap();
+    let result = within(Relay::new(ours, child).run()).await;
+    assert!(seen.bytes() == pattern(100_000), "{} bytes", seen.len());
+    let error = result.unwrap_err();
+    assert_eq!(error.error.cause.kind, ErrorKind::BrokenPipe, "{error}");
+}
+
+/// CASES 55: a child that echoes, read with pauses.
+#[tokio::test]
+async fn an_echo_read_with_pauses_is_complete() {
+    let Duplex { mut source, mut sink } = Process::exec("cat", ["-"]).into_duplex().unwrap();
+    let lines: Vec<String> = (0..100).map(|number| format!("line {number}\n")).collect();
+    let writing = async {
+        for line in lines.clone() {
+            write_all(&mut *sink, line).await.unwrap();
+        }
+        finish(&mut *sink).await.unwrap()
+    };
+    let reading = async {
+        let mut all = Vec::new();
+        while let Some(bytes) = read_some(&mut *source).await.unwrap() {
+            all.extend_from_slice(&bytes);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        all
+    };
+    let (confirmation, echo) = tokio::join!(writing, reading);
+    assert_eq!(confirmation, Confirmation::Confirmed);
+    assert_eq!(echo, lines.concat().into_bytes());
+}
