@@ -2,5 +2,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod pipes;
 mod process;
 mod support;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_io::endpoint::{Process, Stderr};
+use tidegate_io::endpoint::process::{Process, Stderr};
 use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, Relay, Sink, Source};
 
 use crate::support::{
