@@ -5,5 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod ascii;
+pub mod data;
 pub mod grammar;
+pub mod server;
+pub mod storage;
 pub mod users;

@@ -1,0 +1,34 @@
+//! `HASH` (draft-bryan-ftpext-hash) and `XSHA256`: the SHA-256 of a file.
+
+use crate::grammar::Reply;
+use crate::server::failure;
+use crate::server::session::{Answer, Session};
+use crate::storage::HashRange;
+
+pub(super) async fn run(session: &mut Session, argument: &[u8]) -> Answer {
+    match digest(session, argument).await {
+        Ok((end, hash)) => {
+            let mut text = format!("SHA-256 0-{end} {hash} ").into_bytes();
+            text.extend_from_slice(argument);
+            Reply::new(213, text).into()
+        }
+        Err(reply) => reply.into(),
+    }
+}
+
+/// `XSHA256`.
+pub(super) async fn run_x(session: &mut Session, argument: &[u8]) -> Answer {
+    match digest(session, argument).await {
+        Ok((_, hash)) => Reply::new(250, hash).into(),
+        Err(reply) => reply.into(),
+    }
+}
+
+async fn digest(session: &Session, argument: &[u8]) -> Result<(u64, String), Reply> {
+    let path = session.path(argument)?;
+    let refused = |error| failure::refused(argument, &error);
+    let opened = session.storage().open_file(&path).await.map_err(refused)?;
+    let end = opened.size;
+    let range = HashRange { start: 0, end };
+    Ok((end, opened.sha256(range).await.map_err(refused)?))
+}
