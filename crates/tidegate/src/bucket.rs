@@ -137,6 +137,12 @@ impl TokenBucket {
         self.credit = self.credit.saturating_sub(scaled(bytes));
     }
 
+    /// When what was spent beyond the credit is paid off; `None` if nothing is owed at `now`.
+    pub fn debt_until(&mut self, now: Duration) -> Option<Duration> {
+        self.earn(now);
+        (self.credit < 0).then(|| self.when(0))
+    }
+
     /// Gives back bytes that were taken and did not pass.
     pub fn give_back(&mut self, bytes: u64) {
         self.credit = (self.credit + scaled(bytes)).min(scaled(self.rate.burst_bytes.get()));
@@ -387,6 +393,8 @@ mod tests {
     fn a_debt_is_paid_off_before_anything_passes() {
         let mut bucket = TokenBucket::new(rate(10, 10), Duration::ZERO);
         bucket.spend(30, Duration::ZERO);
+        assert_eq!(bucket.debt_until(Duration::ZERO), Some(seconds(2)));
+        assert_eq!(bucket.debt_until(seconds(2)), None);
         assert_eq!(bucket.available(seconds(2)), 0);
         assert_eq!(
             bucket.allowance(1, seconds(2)),

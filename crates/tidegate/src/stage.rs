@@ -27,7 +27,7 @@ use bytes::{Buf, Bytes};
 use crate::gate::{Ended, Gate, HoldReason};
 use crate::hold::{Hold, Holding};
 use crate::outcome::{Delivered, Outcome, Verdict};
-use crate::signals::{Later, Panicked, Shell, Signals};
+use crate::signals::{Inner, Later, Panicked, Shell, Signals};
 use crate::{
     AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Marks, Pressure, Producer, PushProducer,
     Refusal, StopReason, WriteError,
@@ -141,6 +141,11 @@ impl<B: Below> Stage<B> {
     /// Bytes accepted and not yet taken from below.
     pub fn held(&self) -> usize {
         self.core.signals.look(|inner| inner.gate.held())
+    }
+
+    /// Takes note that there is nothing below after all: no end is passed on.
+    pub(crate) fn disconnect(&self) {
+        self.core.signals.look(|inner| inner.shell.ended = true);
     }
 }
 
@@ -399,7 +404,9 @@ impl<B: Below> Core<B> {
             }
             let ((), more) = self.signals.change_catching(|_, _| ());
             panicked.merge(more);
-            if !mine {
+            // A handler that panicked has ended the stream: then there is something to do though nothing was written.
+            let again = |inner: &mut Inner<Line>| !inner.shell.draining && inner.shell.has_step(&inner.gate);
+            if !mine && !self.signals.look(again) {
                 return;
             }
         }
@@ -663,7 +670,7 @@ impl Stage<Over> {
         let stage = Self::new(marks, on_pause, |_| Over::new(consumer));
         // Only now the handle works: a consumer that is full or dead says so from inside this call.
         if let Err(error) = registers_with.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.core.signals.look(|inner| inner.shell.ended = true);
+            stage.disconnect();
             return Err(error);
         }
         Ok(stage)
