@@ -1,0 +1,317 @@
+//! One connection: the handshake, and the task that reads, dispatches and writes.
+//!
+//! Knows the socket and the order of things; knows nothing of calls or pages.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tidegate::{Marks, Ready, Receiver, StopReason, channel};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::PbError;
+use crate::banana::{Decoder, Dialect, Expr, Limits};
+use crate::broker::{Broker, Referenceable, Shared};
+
+/// How long the peer may take to end its side once we ended ours.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+const READ_BYTES: usize = 64 * 1024;
+const SLICES: usize = 16;
+/// Reads and writes in one turn before other tasks get theirs.
+const TURN_STEPS: usize = 32;
+
+/// What may be chosen about a connection.
+pub struct Options {
+    /// The object the peer gets for `root`.
+    pub root: Option<Arc<dyn Referenceable>>,
+    /// The marks of the gate in front of the socket.
+    pub marks: Marks,
+    /// Bounds on what is decoded and encoded.
+    pub limits: Limits,
+    /// How many objects may be lent to the peer at once: Twisted's 1,024.
+    pub objects_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            root: None,
+            marks: Marks::default(),
+            limits: Limits::default(),
+            objects_max: 1024,
+        }
+    }
+}
+
+/// Which side of the handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    Client,
+    Server,
+}
+
+/// What of the handshake is still to come from the peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Expecting {
+    Dialects,
+    Choice,
+    Messages,
+}
+
+/// Speaks Perspective Broker as the side that connected. The future drives the connection: spawn it. Calls made before
+/// the handshake is done wait for it.
+///
+/// # Cancel safety
+/// Dropping the future cuts the connection.
+pub fn client(stream: TcpStream, options: Options) -> (Broker, impl Future<Output = PbError> + Send) {
+    connection(stream, options, Role::Client)
+}
+
+/// Speaks Perspective Broker as the side that accepted. As [`client`] otherwise.
+pub fn server(stream: TcpStream, options: Options) -> (Broker, impl Future<Output = PbError> + Send) {
+    connection(stream, options, Role::Server)
+}
+
+fn connection(
+    stream: TcpStream,
+    options: Options,
+    role: Role,
+) -> (Broker, impl Future<Output = PbError> + Send) {
+    let (out, receiver) = channel(options.marks);
+    let shared = Shared::new(
+        out,
+        options.marks,
+        options.limits,
+        options.objects_max,
+        options.root,
+    );
+    let broker = Broker {
+        shared: Arc::clone(&shared),
+    };
+    let driver = Driver {
+        stream,
+        receiver: Some(receiver),
+        decoder: Decoder::with_limits(options.limits),
+        expecting: if role == Role::Client {
+            Expecting::Dialects
+        } else {
+            Expecting::Choice
+        },
+        shared,
+    };
+    let drive = async move {
+        if role == Role::Server {
+            let offer = [Dialect::Pb, Dialect::None].map(|dialect| Expr::word(dialect.name()));
+            if let Err(error) = driver.shared.send_first(&Expr::List(offer.into())) {
+                return error;
+            }
+        }
+        driver.run().await
+    };
+    (broker, drive)
+}
+
+struct Driver {
+    stream: TcpStream,
+    receiver: Option<Receiver>,
+    decoder: Decoder,
+    expecting: Expecting,
+    shared: Arc<Shared>,
+}
+
+/// Why the loop was left.
+enum Left {
+    /// All was sent and this end wants no more.
+    Finished,
+    /// The peer ended its side.
+    PeerClosed,
+    Failed(PbError),
+}
+
+impl Driver {
+    async fn run(mut self) -> PbError {
+        let _ = self.stream.set_nodelay(true);
+        let left = poll_fn(|cx| self.poll(cx)).await;
+        let error = match left {
+            Left::Finished => self.close().await,
+            Left::PeerClosed => self.peer_closed(),
+            Left::Failed(error) => {
+                self.reset();
+                error
+            }
+        };
+        self.end(&error);
+        error
+    }
+
+    /// Sends the end and waits for the peer's.
+    async fn close(&mut self) -> PbError {
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+        if let Some(receiver) = self.receiver.take() {
+            receiver.complete();
+        }
+        let peer_end = timeout(CLOSE_DEADLINE, poll_fn(|cx| self.poll_read(cx))).await;
+        match peer_end {
+            Ok(Left::Failed(error)) => error,
+            Ok(Left::Finished | Left::PeerClosed) | Err(_) => PbError::Closed,
+        }
+    }
+
+    /// A clean end of the peer is none when it left unread what we still had for it.
+    fn peer_closed(&mut self) -> PbError {
+        let held = self.receiver.as_ref().map_or(0, Receiver::held);
+        if held > 0 {
+            return io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the peer closed before it read everything",
+            )
+            .into();
+        }
+        PbError::Closed
+    }
+
+    /// Makes sure that the peer sees no orderly end.
+    fn reset(&self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn end(&mut self, error: &PbError) {
+        self.shared.lose(error);
+        if let Some(receiver) = self.receiver.take() {
+            receiver.close(StopReason::Failed(error.clone().into_cause()));
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        for _ in 0..TURN_STEPS {
+            let mut idle = true;
+            match self.poll_read_once(cx) {
+                Poll::Ready(Ok(())) => idle = false,
+                Poll::Ready(Err(left)) => return Poll::Ready(left),
+                Poll::Pending => {}
+            }
+            match self.poll_write_once(cx) {
+                Poll::Ready(Ok(())) => idle = false,
+                Poll::Ready(Err(left)) => return Poll::Ready(left),
+                Poll::Pending => {}
+            }
+            if idle {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        loop {
+            if let Err(left) = std::task::ready!(self.poll_read_once(cx)) {
+                return Poll::Ready(left);
+            }
+        }
+    }
+
+    /// Takes one message, or reads once when none is whole.
+    fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
+        if self.shared.reads.paused(self.shared.high(), cx.waker()) {
+            return Poll::Pending;
+        }
+        match self.decoder.next_expr() {
+            Ok(Some(expr)) => return Poll::Ready(self.dispatch(expr).map_err(Left::Failed)),
+            Ok(None) => {}
+            Err(error) => return Poll::Ready(Err(Left::Failed(error.into()))),
+        }
+        std::task::ready!(self.stream.poll_read_ready(cx)).map_err(failed)?;
+        let space = self.decoder.space();
+        space.reserve(READ_BYTES);
+        match self.stream.try_read_buf(space) {
+            Ok(0) => Poll::Ready(Err(Left::PeerClosed)),
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // The readiness was stale and is cleared now: this registers the waker, or finds it ready again.
+                std::task::ready!(self.stream.poll_read_ready(cx)).map_err(failed)?;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(failed(error))),
+        }
+    }
+
+    fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
+        let Some(receiver) = &mut self.receiver else {
+            return Poll::Pending;
+        };
+        match std::task::ready!(receiver.poll_ready(cx)) {
+            Ok(Ready::Bytes) => {}
+            Ok(Ready::End) => return Poll::Ready(Err(Left::Finished)),
+            Err(aborted) => return Poll::Ready(Err(Left::Failed(PbError::Aborted(aborted.0)))),
+        }
+        std::task::ready!(self.stream.poll_write_ready(cx)).map_err(failed)?;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = receiver.slices(&mut slices);
+        let wrote = self.stream.try_write_vectored(&slices[..filled]);
+        match wrote {
+            Ok(bytes) => {
+                receiver.advance(bytes);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::task::ready!(self.stream.poll_write_ready(cx)).map_err(failed)?;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(failed(error))),
+        }
+    }
+
+    fn dispatch(&mut self, expr: Expr) -> Result<(), PbError> {
+        match (self.expecting, expr) {
+            (Expecting::Messages, expr) => self.shared.handle(expr),
+            (Expecting::Dialects, Expr::List(offer)) => {
+                let known = offer.iter().find_map(|name| match name {
+                    Expr::Bytes(name) => dialect(name),
+                    _ => None,
+                });
+                let chosen = known.ok_or(PbError::NoDialect)?;
+                self.shared.send_first(&Expr::word(chosen.name()))?;
+                self.open(chosen)
+            }
+            (Expecting::Choice, Expr::Bytes(name)) => {
+                let chosen = dialect(&name).ok_or(PbError::NoDialect)?;
+                self.open(chosen)
+            }
+            _ => Err(PbError::Protocol("the handshake is out of order")),
+        }
+    }
+
+    fn open(&mut self, dialect: Dialect) -> Result<(), PbError> {
+        self.decoder.set_dialect(dialect);
+        self.expecting = Expecting::Messages;
+        self.shared.open(dialect)
+    }
+}
+
+/// Dropped before its end: the connection is cut, and everybody learns it.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.receiver.is_some() {
+            self.reset();
+            self.end(&PbError::Aborted(tidegate::AbortReason::Dropped));
+        }
+    }
+}
+
+fn dialect(name: &Bytes) -> Option<Dialect> {
+    [Dialect::Pb, Dialect::None]
+        .into_iter()
+        .find(|dialect| dialect.name().as_bytes() == name)
+}
+
+fn failed(error: io::Error) -> Left {
+    Left::Failed(error.into())
+}
