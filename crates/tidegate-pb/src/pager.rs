@@ -68,30 +68,34 @@ pub fn page_string(collector: &Reference, data: Bytes, page_bytes: usize) -> Pag
 /// `finish` sends the end notice once all pages are gone. An abort cuts the connection, because the protocol has no other
 /// way to tell a collector that what it has is not the whole. When the connection is lost, the producer is stopped.
 pub fn page_file(collector: &Reference, marks: Marks, page_bytes: usize) -> (Sender, Paging) {
-    let (notice, paging) = notice(collector);
     let (sender, receiver) = channel(marks);
+    (sender, page_from(collector, receiver, page_bytes))
+}
+
+/// As [`page_file`], from a channel that is there already.
+pub fn page_from(collector: &Reference, receiver: Receiver, page_bytes: usize) -> Paging {
+    let (notice, paging) = notice(collector);
     let page_bytes = clamp(collector, page_bytes);
     let mux = &collector.broker().shared.mux;
     let id = mux.number();
-    let waker = Waker::from(Arc::new(Readiness {
+    let readiness = Readiness {
         mux: Arc::downgrade(mux),
         id,
-    }));
+    };
+    let waker = Waker::from(Arc::new(readiness));
     let place = Place {
         receiver: Some(receiver),
         taken_bytes: 0,
         lost: None,
     };
-    mux.join(
-        id,
-        Arc::new(FilePager {
-            notice,
-            page_bytes,
-            waker,
-            place: Mutex::new(place),
-        }),
-    );
-    (sender, paging)
+    let pager = FilePager {
+        notice,
+        page_bytes,
+        waker,
+        place: Mutex::new(place),
+    };
+    mux.join(id, Arc::new(pager));
+    paging
 }
 
 fn clamp(collector: &Reference, page_bytes: usize) -> usize {
