@@ -5,8 +5,12 @@
 
 mod body;
 mod breaker;
+mod client;
+mod connect;
 mod exchange;
 mod file_parts;
+mod gate_wait;
+mod get;
 mod incoming;
 mod io_guard;
 mod limits;
@@ -15,6 +19,7 @@ pub mod negotiate;
 mod open_files;
 mod outgoing;
 pub mod path;
+mod put;
 pub mod range;
 mod server;
 mod static_files;
@@ -22,11 +27,14 @@ mod upload;
 pub mod validators;
 
 pub use body::{Body, BodyError, FRAME_BYTES_MAX, PeerGone};
+pub use client::{Client, ClientOptions, Protocol, Proxies};
 pub use exchange::{Answer, Handler, HeadView, Peer, Request, Responder, plain};
 pub use file_parts::{CHUNK_BYTES, FileError, FileParts, Part, Stamp};
+pub use get::GetSource;
 pub use incoming::IncomingBody;
 pub use limits::Limits;
 pub use outgoing::OutgoingBody;
+pub use put::UploadSink;
 pub use server::{Served, Server};
 pub use static_files::{Listings, Precompressed, StaticFiles, StaticOptions, Symlinks, Uploads};
 pub use upload::Durability;

@@ -1,0 +1,292 @@
+//! A download as a source: GET, redirects, and resuming where it was cut.
+//!
+//! Resumes only when the server can be held to the same version: by `Range` with `If-Range` and a strong validator.
+//! Knows nothing of sinks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, IF_RANGE, LOCATION, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
+
+use crate::body::Body;
+use crate::client::{Client, Target, answer, host, refused, strip_private};
+use crate::incoming::IncomingBody;
+use crate::range::parse_content_range;
+use crate::validators::Validators;
+
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A download. Made by [`Client::get`].
+pub struct GetSource {
+    client: Client,
+    target: Target,
+    version: Validators,
+    /// Of the whole representation.
+    size: Option<u64>,
+    /// The offset of the next byte.
+    at: u64,
+    failures: u32,
+    state: State,
+    headers: HeaderMap,
+}
+
+enum State {
+    Body(Box<IncomingBody>),
+    Resuming(Pin<Box<dyn Future<Output = Result<IncomingBody, EndpointError>> + Send>>),
+    Ended,
+    Failed(EndpointError),
+}
+
+impl Client {
+    /// Asks for `url` and waits for the head of the answer; the body is the source. `from` is the offset of the first
+    /// byte wanted, 0 for all.
+    ///
+    /// # Errors
+    /// No connection, no answer, or one that is no success, after the retries that the options allow.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the request.
+    pub async fn get(&self, url: &str, from: u64) -> Result<GetSource, EndpointError> {
+        let mut target = Target::parse(url)?;
+        let mut failures = 0;
+        let mut hops = 0;
+        loop {
+            let mut headers = self.headers(&target);
+            if hops > 0 && !target.same_origin(&Target::parse(url)?) {
+                strip_private(&mut headers);
+            }
+            match self.ask(&target, &headers, from).await {
+                Ok(Asked::Answer(answer)) => return self.source(target, headers, *answer, from),
+                Ok(Asked::Elsewhere(location)) => {
+                    hops += 1;
+                    if hops > self.options.redirects_max {
+                        let what = format!("{} redirects too often", host(&target.uri));
+                        return Err(EndpointError::new(ErrorKind::Open, Blame::Peer, what));
+                    }
+                    target = target.follow(&location)?;
+                }
+                Err(error) if failures < self.options.retries && is_passing(&error) => {
+                    tokio::time::sleep(wait(self.options.retry_wait, failures)).await;
+                    failures += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask(&self, target: &Target, headers: &HeaderMap, from: u64) -> Result<Asked, EndpointError> {
+        let mut headers = headers.clone();
+        if from > 0 {
+            headers.insert(RANGE, from_offset(from));
+        }
+        let underway = self.send(Method::GET, &target.uri, headers, Body::empty());
+        let answer = answer(underway, &target.uri, self.options.answer_timeout).await?;
+        let status = answer.status();
+        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        match (status, location) {
+            (
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT,
+                Some(location),
+            ) => Ok(Asked::Elsewhere(location.to_owned())),
+            _ if status.is_success() => Ok(Asked::Answer(Box::new(answer))),
+            _ => Err(refused(&target.uri, status)),
+        }
+    }
+
+    fn source(
+        &self,
+        target: Target,
+        headers: HeaderMap,
+        answer: Response<Incoming>,
+        from: u64,
+    ) -> Result<GetSource, EndpointError> {
+        let version = Validators::of_answer(answer.headers());
+        let part = part_of(answer.headers());
+        let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
+        if from > 0 && !(partial && part.is_some_and(|(start, _)| start == from)) {
+            let what = format!("{} does not serve from an offset", host(&target.uri));
+            return Err(EndpointError::new(ErrorKind::Open, Blame::Peer, what));
+        }
+        let body = self.body(&target, answer);
+        let size = if partial { part.and_then(|(_, size)| size) } else { body.announced() };
+        Ok(GetSource {
+            client: self.clone(),
+            target,
+            version,
+            size,
+            at: from,
+            failures: 0,
+            state: State::Body(Box::new(body)),
+            headers,
+        })
+    }
+
+    fn body(&self, target: &Target, answer: Response<Incoming>) -> IncomingBody {
+        let name = target.uri.to_string();
+        IncomingBody::new(answer.into_body(), u64::MAX, self.options.stall_timeout, name)
+    }
+}
+
+enum Asked {
+    Answer(Box<Response<Incoming>>),
+    Elsewhere(String),
+}
+
+impl GetSource {
+    /// The version that is being downloaded, as the server names it.
+    pub fn version(&self) -> &Validators {
+        &self.version
+    }
+
+    /// The size of the whole, where the server told.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Takes a failure: goes on where it was cut, if that is possible and allowed.
+    fn cut(&mut self, error: EndpointError) {
+        let if_range = self.version.if_range();
+        let again = self.failures < self.client.options.retries && is_passing(&error);
+        let (true, Some(if_range)) = (again, if_range) else {
+            self.state = State::Failed(error);
+            return;
+        };
+        tracing::info!(url = %self.target.uri, at = self.at, %error, "resuming");
+        let pause = wait(self.client.options.retry_wait, self.failures);
+        self.failures += 1;
+        let resume = Resume {
+            client: self.client.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            if_range,
+            at: self.at,
+            size: self.size,
+        };
+        self.state = State::Resuming(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            resume.run().await
+        }));
+    }
+}
+
+/// One attempt to go on from an offset.
+struct Resume {
+    client: Client,
+    target: Target,
+    headers: HeaderMap,
+    if_range: HeaderValue,
+    at: u64,
+    size: Option<u64>,
+}
+
+impl Resume {
+    async fn run(mut self) -> Result<IncomingBody, EndpointError> {
+        if self.at > 0 {
+            self.headers.insert(RANGE, from_offset(self.at));
+            self.headers.insert(IF_RANGE, self.if_range.clone());
+        }
+        let uri = &self.target.uri;
+        let underway = self.client.send(Method::GET, uri, self.headers.clone(), Body::empty());
+        let answer = answer(underway, uri, self.client.options.answer_timeout).await?;
+        let changed = || {
+            let what = format!("{uri} changed while it was being fetched");
+            EndpointError::new(ErrorKind::Mismatch, Blame::Peer, what)
+        };
+        match answer.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let same_version = match Validators::of_answer(answer.headers()).if_range() {
+                    Some(version) => version == self.if_range,
+                    None => true, // a 206 need not repeat them; If-Range held the server to its word
+                };
+                let same_place = part_of(answer.headers())
+                    .is_some_and(|(start, size)| start == self.at && (size.is_none() || self.size.is_none() || size == self.size));
+                if !same_version || !same_place {
+                    return Err(changed());
+                }
+                Ok(self.client.body(&self.target, answer))
+            }
+            StatusCode::OK if self.at == 0 => {
+                if Validators::of_answer(answer.headers()).if_range().is_some_and(|version| version != self.if_range) {
+                    return Err(changed());
+                }
+                Ok(self.client.body(&self.target, answer))
+            }
+            StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => Err(changed()),
+            status => Err(refused(uri, status)),
+        }
+    }
+}
+
+fn from_offset(offset: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("bytes={offset}-")).unwrap_or_else(|_| HeaderValue::from_static("bytes=0-"))
+}
+
+/// The start of a partial answer, and the size of the whole where it is told.
+fn part_of(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let value = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    parse_content_range(value).map(|(part, size)| (part.start, size))
+}
+
+/// Whether trying again may help.
+fn is_passing(error: &EndpointError) -> bool {
+    match error.kind {
+        ErrorKind::Truncated | ErrorKind::TimedOut | ErrorKind::BrokenPipe => true,
+        ErrorKind::Failed | ErrorKind::Open => error.blame == Blame::Peer,
+        _ => false,
+    }
+}
+
+fn wait(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.min(16)).min(RETRY_WAIT_MAX)
+}
+
+impl Source for GetSource {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        loop {
+            match &mut self.state {
+                State::Ended => return Poll::Ready(Ok(None)),
+                State::Failed(error) => return Poll::Ready(Err(error.clone())),
+                State::Body(body) => match ready!(body.poll_read(cx, buffers, max)) {
+                    Ok(Some(bytes)) => {
+                        self.at += bytes.len() as u64;
+                        self.failures = 0;
+                        return Poll::Ready(Ok(Some(bytes)));
+                    }
+                    Ok(None) if self.size.is_some_and(|size| self.at < size) => {
+                        let what = format!("{} ended after {} bytes", self.target.uri, self.at);
+                        self.cut(EndpointError::new(ErrorKind::Truncated, Blame::Peer, what));
+                    }
+                    Ok(None) => self.state = State::Ended,
+                    Err(error) => self.cut(error),
+                },
+                State::Resuming(resuming) => match ready!(resuming.as_mut().poll(cx)) {
+                    Ok(body) => self.state = State::Body(Box::new(body)),
+                    Err(error) => self.cut(error),
+                },
+            }
+        }
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        Some(self.size?.saturating_sub(self.at))
+    }
+
+    fn name(&self) -> String {
+        self.target.uri.to_string()
+    }
+}
