@@ -1,2 +1,173 @@
-//! Skeleton.
-fn main() {}
+//! `tidegate`: moves bytes from one address to another, and tells which side is slow.
+//!
+//! Knows which command was asked for; each command is a file of its own.
+#![forbid(unsafe_code)]
+
+mod address;
+mod args;
+mod checksum;
+mod config;
+mod copy;
+mod demo;
+mod display;
+mod exit;
+mod ftp_user;
+mod logging;
+mod manual;
+mod open;
+mod plan;
+mod progress;
+mod relay_cmd;
+mod report;
+mod serve_cmd;
+mod settings;
+mod signals;
+mod size;
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::address::{Address, Role};
+use crate::args::{Cli, Command, CopyArgs, OutputArgs};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::report::{Failure, Names};
+use crate::settings::CopySettings;
+
+fn main() -> ExitCode {
+    let words = args::arrange(std::env::args_os().collect());
+    ExitCode::from(run(&words).code())
+}
+
+fn run(words: &[OsString]) -> Exit {
+    if asks_for_addresses(words) {
+        return manual::print(&address::table::help());
+    }
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, words),
+    };
+    match cli.command {
+        None => copy(&cli.copy),
+        Some(Command::Relay(args)) => relay_cmd::run(&args),
+        Some(Command::Serve(serve)) => serve_cmd::run(&serve),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Explain(args)) => explain(&args),
+        Some(Command::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut text);
+            manual::print(&String::from_utf8_lossy(&text))
+        }
+        Some(Command::Man) => manual::run(),
+        Some(Command::FtpUser(args)) => ftp_user::run(&args),
+    }
+}
+
+/// `--help addresses`, in the forms people try.
+fn asks_for_addresses(words: &[OsString]) -> bool {
+    let is = |word: &OsStr, text: &str| word == OsStr::new(text);
+    words.windows(2).enumerate().any(|(at, pair)| {
+        let asks = is(&pair[0], "--help") || is(&pair[0], "-h") || (at == 1 && is(&pair[0], "help"));
+        asks && is(&pair[1], "addresses")
+    })
+}
+
+/// What clap has to say: help and version are answers, everything else is wrong use.
+fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
+    let wrong = error.use_stderr();
+    if wrong && words.iter().any(|word| word == "--json") {
+        let message = error.to_string();
+        let line = message
+            .lines()
+            .next()
+            .unwrap_or("wrong use")
+            .trim_start_matches("error: ");
+        let failure = Failure::usage(line);
+        display::print_json(&report::failure_json(&failure, &Names::default()));
+    } else {
+        let _ = error.print();
+    }
+    if wrong { Exit::Usage } else { Exit::Ok }
+}
+
+fn copy(args: &CopyArgs) -> Exit {
+    let job = match job(args) {
+        Ok(job) => job,
+        Err(failure) => return fail(&failure, &args.output),
+    };
+    logging::start(logging::Kind::Copy, &job.settings.output);
+    warn_of_secrets(&[&job.source, &job.sink]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(job.run());
+            // A thread that waits in a read of a terminal or a slow disk does not hold up the end.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => fail(&other(format!("cannot start: {error}")), &args.output),
+    }
+}
+
+fn explain(args: &CopyArgs) -> Exit {
+    match job(args) {
+        Ok(job) => manual::print(&plan::explain(&job)),
+        Err(failure) => fail(&failure, &args.output),
+    }
+}
+
+/// All that can be wrong before anything is opened.
+fn job(args: &CopyArgs) -> Result<copy::Job, Failure> {
+    let usage = |error: anyhow::Error| Failure::usage(format!("{error:#}"));
+    let config = Config::load(args.output.config.as_deref()).map_err(usage)?;
+    let settings = CopySettings::resolve(args, &config.defaults).map_err(usage)?;
+    let empty = OsString::new();
+    let source = address(&config, args.src.as_ref().unwrap_or(&empty), Role::Source)?;
+    let sink = address(&config, args.dst.as_ref().unwrap_or(&empty), Role::Sink)?;
+    Ok(copy::Job {
+        source,
+        sink,
+        settings,
+    })
+}
+
+/// One address, which may be a configured name, for its place.
+fn address(config: &Config, written: &OsStr, role: Role) -> Result<Address, Failure> {
+    let resolved = config
+        .resolve(written)
+        .map_err(|error| Failure::usage(format!("{}: {error:#}", role.word())))?;
+    Address::parse(&resolved)
+        .and_then(|address| address.check_role(role).map(|()| address))
+        .map_err(|error| Failure::usage(format!("bad {} address: {error}", role.word())))
+}
+
+/// Anybody on the machine can read a command line.
+fn warn_of_secrets(addresses: &[&Address]) {
+    if addresses.iter().any(|address| address.shows_password()) {
+        tracing::warn!(
+            "a password on the command line can be read by every user of this machine; use --password-file or ~/.netrc"
+        );
+    }
+}
+
+/// Tells of a failure before anything was opened.
+fn fail(failure: &Failure, output: &OutputArgs) -> Exit {
+    let names = Names::default();
+    if output.json {
+        display::print_json(&report::failure_json(failure, &names));
+    } else {
+        display::print_line(&format!("tidegate: {}", failure.line(&names)));
+    }
+    failure.exit
+}
+
+fn other(message: String) -> Failure {
+    Failure {
+        exit: Exit::Other,
+        side: None,
+        message,
+        report: None,
+    }
+}

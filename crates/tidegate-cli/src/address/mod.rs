@@ -1,0 +1,9 @@
+//! Addresses: the table of what there is, and the grammar that reads them.
+//!
+//! Knows nothing of opening: [`crate::open`] does that.
+
+pub(crate) mod grammar;
+pub(crate) mod table;
+
+pub(crate) use grammar::{Address, Place};
+pub(crate) use table::{Role, Scheme};

@@ -1,0 +1,226 @@
+//! `tidegate explain SRC DST`: the plan of a copy, made from the words alone, without any input or output.
+//!
+//! Knows what each kind of end allows; whether something is really there, only a run can tell.
+
+use tidegate_io::Lane;
+
+use crate::address::{Address, Role, Scheme};
+use crate::args::LaneArg;
+use crate::copy::Job;
+use crate::settings::{CopySettings, Existing};
+use crate::size::{show_rate, show_size, show_time};
+
+/// What stands behind an end, as far as lanes care.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Handle {
+    File,
+    Socket,
+    Pipe,
+    /// Whatever the program was started with.
+    Inherited,
+    /// A protocol or encryption in user space.
+    Layered,
+}
+
+/// The whole plan as text.
+pub(crate) fn explain(job: &Job) -> String {
+    let settings = &job.settings;
+    let (lane, why) = lane(&job.source, &job.sink, settings);
+    let marks = &settings.flow.marks;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<16}{value}\n"));
+    row("source", describe(&job.source, Role::Source, settings));
+    row("sink", describe(&job.sink, Role::Sink, settings));
+    row("lane", format!("{lane}: {why}"));
+    row(
+        "memory",
+        format!(
+            "at most {} held (high {} + one chunk of {}); reading pauses above {}, goes on at or below {}",
+            show_size((marks.high() + marks.chunk()) as u64),
+            show_size(marks.high() as u64),
+            show_size(marks.chunk() as u64),
+            show_size(marks.high() as u64),
+            show_size(marks.low() as u64)
+        ),
+    );
+    row("limits", limits(settings));
+    if let Some(size) = settings.size {
+        row("size", format!("{} expected", show_size(size)));
+    }
+    if let Some(wanted) = &settings.checksum {
+        let compared = match &wanted.expected {
+            Some(hex) => format!(", must be {hex}"),
+            None => String::new(),
+        };
+        row(
+            "checksum",
+            format!("{}, computed on the way{compared}", wanted.kind.name()),
+        );
+    }
+    row("done means", done(&job.sink, settings));
+    row("cut short means", cut(&job.sink, settings));
+    text
+}
+
+fn describe(address: &Address, role: Role, settings: &CopySettings) -> String {
+    let row = address.row();
+    let how = match (row.listens(), role) {
+        (true, _) => "takes one connection, then stops listening",
+        (false, Role::Source) => "read as it comes, only while the gate has room",
+        (false, _) => "written as fast as it takes",
+    };
+    let existing = match (address.scheme, role, settings.existing) {
+        (Scheme::File, Role::Sink, Existing::Refuse) => "; an existing file is refused",
+        (Scheme::File, Role::Sink, Existing::Replace) => "; an existing file is replaced",
+        (Scheme::File, Role::Sink, Existing::Append) => "; appended to in place",
+        _ => "",
+    };
+    format!("{} ({}): {how}{existing}", address.text, kind(address.scheme))
+}
+
+fn kind(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Stdio => "standard stream",
+        Scheme::File => "file",
+        Scheme::Tcp | Scheme::TcpListen => "TCP connection",
+        Scheme::Unix | Scheme::UnixListen => "Unix socket",
+        Scheme::Tls | Scheme::TlsListen => "TLS over TCP",
+        Scheme::Pipe => "FIFO",
+        Scheme::Fd => "descriptor",
+        Scheme::Exec | Scheme::Shell => "program's pipe",
+        Scheme::Http | Scheme::Https | Scheme::HttpListen => "HTTP body",
+        Scheme::Ftp | Scheme::Ftps => "FTP data connection",
+        Scheme::Maildir => "mailbox",
+        Scheme::Pb | Scheme::PbListen => "Perspective Broker pages",
+    }
+}
+
+fn handle(address: &Address) -> Handle {
+    match address.scheme {
+        Scheme::File => Handle::File,
+        Scheme::Tcp | Scheme::TcpListen | Scheme::Unix | Scheme::UnixListen => Handle::Socket,
+        Scheme::Pipe | Scheme::Exec | Scheme::Shell => Handle::Pipe,
+        Scheme::Stdio | Scheme::Fd => Handle::Inherited,
+        _ => Handle::Layered,
+    }
+}
+
+/// The lane a run would take, and why.
+fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, String) {
+    let forced = settings.flow.lane;
+    if forced == LaneArg::Copy {
+        return (Lane::Copy, "asked for".to_owned());
+    }
+    let needs = match (&settings.checksum, settings.flow.rate) {
+        (Some(_), _) => Some("a checksum needs the bytes in user space"),
+        (None, Some(_)) => Some("a rate limit counts in user space"),
+        (None, None) => None,
+    };
+    if let Some(why) = needs {
+        return (Lane::Copy, why.to_owned());
+    }
+    let (from, to) = (handle(source), handle(sink));
+    if from == Handle::Layered || to == Handle::Layered {
+        return (
+            Lane::Copy,
+            "a protocol or encryption stands between the bytes and the handle".to_owned(),
+        );
+    }
+    let (lane, why) = match (from, to) {
+        (Handle::File, Handle::Socket) => (Lane::Sendfile, "a file that does not change, to a plain socket"),
+        (Handle::File, Handle::File) => (Lane::CopyFileRange, "between two files, inside the file system"),
+        (Handle::File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
+        (_, Handle::File) => (Lane::Copy, "a stream into a file goes through user space"),
+        _ => (
+            Lane::Splice,
+            "between two streams, once they have shown to be bulk",
+        ),
+    };
+    let asked = match forced {
+        LaneArg::Auto => return (lane, format!("{why}; copy where the kernel refuses")),
+        LaneArg::Copy => Lane::Copy,
+        LaneArg::Splice => Lane::Splice,
+        LaneArg::Sendfile => Lane::Sendfile,
+        LaneArg::CopyFileRange => Lane::CopyFileRange,
+    };
+    if asked == lane || (asked == Lane::Splice && from != Handle::File && to != Handle::File) {
+        (asked, "asked for; copy where the kernel refuses".to_owned())
+    } else {
+        (
+            Lane::Copy,
+            format!("{asked} was asked for, which these two ends do not allow"),
+        )
+    }
+}
+
+fn limits(settings: &CopySettings) -> String {
+    let flow = &settings.flow;
+    let mut parts = vec![format!("connect {}", show_time(flow.connect_timeout))];
+    parts.push(match flow.stall {
+        Some(stall) => format!("stall {}", show_time(stall)),
+        None => "no stall limit".to_owned(),
+    });
+    parts.push(format!("drain {}", show_time(flow.drain)));
+    parts.push(match flow.rate {
+        Some(rate) => format!("rate {}", show_rate(rate as f64)),
+        None => "no rate limit".to_owned(),
+    });
+    parts.join(", ")
+}
+
+fn done(sink: &Address, settings: &CopySettings) -> String {
+    match (sink.scheme, settings.existing) {
+        (Scheme::File, Existing::Append) => "appended and on disk",
+        (Scheme::File, _) => "on disk, and renamed to its name",
+        (Scheme::Stdio | Scheme::Fd | Scheme::Pipe, _) => "handed to the system (nobody confirms more)",
+        (Scheme::Exec | Scheme::Shell, _) => "the program took all and ended with 0",
+        (Scheme::Http | Scheme::Https, _) => "the server answered with success",
+        (Scheme::Ftp | Scheme::Ftps, _) => "the server answered 226",
+        (Scheme::Maildir, _) => "the message is durable under its final name",
+        (Scheme::HttpListen | Scheme::PbListen, _) => "the client has all of it",
+        _ => "the other end closed in good order, or the drain limit passed (then: sent)",
+    }
+    .to_owned()
+}
+
+fn cut(sink: &Address, settings: &CopySettings) -> String {
+    match (sink.scheme, settings.existing) {
+        (Scheme::File, Existing::Append) => "the file is cut back to its old length",
+        (Scheme::File, _) => "the target stays as it was, nothing is left beside it",
+        (Scheme::Exec | Scheme::Shell, _) => "the program is killed: a closed input would look finished",
+        (Scheme::Tcp | Scheme::TcpListen, _) => "the connection is reset",
+        (Scheme::Maildir, _) => "the mailbox stays as it was",
+        (Scheme::Http | Scheme::Https | Scheme::HttpListen, _) => "the body visibly breaks off",
+        _ => "the exit code says so; the other end cannot be told",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn plan(line: &str) -> String {
+        let cli = crate::args::Cli::try_parse_from(line.split(' ')).unwrap();
+        explain(&crate::job(&cli.copy).unwrap())
+    }
+
+    #[test]
+    fn the_plan_names_lane_memory_and_limits() {
+        let text = plan("tidegate --config /dev/null big tcp://h:1");
+        assert!(text.contains("sendfile: a file"), "{text}");
+        assert!(text.contains("1.06 MiB held"), "{text}");
+        assert!(text.contains("no stall limit"), "{text}");
+        assert!(plan("tidegate --config /dev/null --rate 1M big tcp://h:1").contains("copy: a rate limit"));
+        assert!(plan("tidegate --config /dev/null --lane copy big tcp://h:1").contains("copy: asked for"));
+        assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("splice: between two streams"));
+        assert!(
+            plan("tidegate --config /dev/null --lane sendfile tcp://h:1 unix:x").contains("do not allow")
+        );
+        assert!(plan("tidegate --config /dev/null tls://h:1 out").contains("copy: a protocol"));
+    }
+}

@@ -1,0 +1,254 @@
+//! What a run goes by, once command line, environment, configuration file and built-in values have been weighed, in
+//! this order.
+//!
+//! Knows nothing of how a setting is obeyed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
+use tidegate::Marks;
+use tidegate_io::LaneChoice;
+
+use crate::args::{CopyArgs, FlowArgs, LaneArg, LogFormat, OutputArgs, TlsArgs, When};
+use crate::checksum::Wanted;
+use crate::config::Defaults;
+use crate::size::{parse_duration, parse_memory, parse_rate};
+
+/// Connecting takes at most this long unless said otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A drain without progress takes at most this long unless said otherwise.
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+
+/// A broken download is resumed this often unless said otherwise.
+const RETRIES: u32 = 10;
+
+/// Bounds and limits of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowSettings {
+    pub(crate) marks: Marks,
+    pub(crate) rate: Option<u64>,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) lane: LaneArg,
+}
+
+impl FlowSettings {
+    pub(crate) fn resolve(args: &FlowArgs, defaults: &Defaults) -> Result<Self> {
+        let memory =
+            |given: Option<usize>, name, text: &Option<String>| pick(given, name, text, parse_memory);
+        let time =
+            |given: Option<Duration>, name, text: &Option<String>| pick(given, name, text, parse_duration);
+        let low = memory(args.low, "low", &defaults.low)?;
+        let high = memory(args.high, "high", &defaults.high)?;
+        let max = memory(args.max, "max", &defaults.max)?;
+        let chunk = memory(args.chunk, "chunk", &defaults.chunk)?;
+        Ok(Self {
+            marks: marks(low, high, max, chunk)?,
+            rate: pick(args.rate, "rate", &defaults.rate, parse_rate)?,
+            stall: time(args.stall, "stall", &defaults.stall)?.filter(|limit| !limit.is_zero()),
+            connect_timeout: time(args.connect_timeout, "connect-timeout", &defaults.connect_timeout)?
+                .unwrap_or(CONNECT_TIMEOUT),
+            drain: time(args.drain, "drain", &defaults.drain)?.unwrap_or(DRAIN),
+            lane: pick(args.lane, "lane", &defaults.lane, |text| {
+                LaneArg::from_str(text, false)
+            })?
+            .unwrap_or(LaneArg::Auto),
+        })
+    }
+
+    pub(crate) fn lane_choice(&self) -> LaneChoice {
+        match self.lane {
+            LaneArg::Auto => LaneChoice::Auto,
+            LaneArg::Copy => LaneChoice::Copy,
+            LaneArg::Splice => LaneChoice::Splice,
+            LaneArg::Sendfile => LaneChoice::Sendfile,
+            LaneArg::CopyFileRange => LaneChoice::CopyFileRange,
+        }
+    }
+}
+
+/// The marks asked for. One given alone moves the others out of its way.
+fn marks(low: Option<usize>, high: Option<usize>, max: Option<usize>, chunk: Option<usize>) -> Result<Marks> {
+    let usual = Marks::default();
+    let high = high.unwrap_or_else(|| usual.high().max(low.unwrap_or(0)).min(max.unwrap_or(usize::MAX)));
+    let low = low.unwrap_or_else(|| usual.low().min(high / 4));
+    let max = max.unwrap_or_else(|| usual.max().max(high));
+    let chunk = chunk.unwrap_or_else(|| usual.chunk());
+    Marks::new(low, high)
+        .and_then(|marks| marks.with_max(max))
+        .and_then(|marks| marks.with_chunk(chunk))
+        .map_err(|error| anyhow!("--low {low} --high {high} --max {max} --chunk {chunk}: {error}"))
+}
+
+/// How much is said, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputSettings {
+    pub(crate) quiet: bool,
+    pub(crate) verbose: u8,
+    pub(crate) json: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) progress: When,
+}
+
+impl OutputSettings {
+    pub(crate) fn resolve(args: &OutputArgs, progress: Option<When>, defaults: &Defaults) -> Result<Self> {
+        let log_format = pick(args.log_format, "log-format", &defaults.log_format, |text| {
+            LogFormat::from_str(text, false)
+        })?;
+        let log_format = if args.json {
+            LogFormat::Json
+        } else {
+            log_format.unwrap_or(LogFormat::Text)
+        };
+        Ok(Self {
+            quiet: args.quiet,
+            verbose: args.verbose,
+            json: args.json,
+            log_format,
+            progress: pick(progress, "progress", &defaults.progress, |text| {
+                When::from_str(text, false)
+            })?
+            .unwrap_or(When::Auto),
+        })
+    }
+}
+
+/// What a file sink does with an existing target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Existing {
+    Refuse,
+    Replace,
+    Append,
+}
+
+/// All a copy goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct CopySettings {
+    pub(crate) flow: FlowSettings,
+    pub(crate) output: OutputSettings,
+    pub(crate) size: Option<u64>,
+    pub(crate) checksum: Option<Wanted>,
+    pub(crate) existing: Existing,
+    pub(crate) ends: EndSettings,
+}
+
+/// What opening an endpoint needs beyond its address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndSettings {
+    pub(crate) tls: TlsArgs,
+    pub(crate) headers: Vec<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) retries: u32,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) active: bool,
+    pub(crate) resume: bool,
+}
+
+impl CopySettings {
+    pub(crate) fn resolve(args: &CopyArgs, defaults: &Defaults) -> Result<Self> {
+        let existing = match (args.force, args.append) {
+            (_, true) => Existing::Append,
+            (true, false) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        };
+        Ok(Self {
+            flow: FlowSettings::resolve(&args.flow, defaults)?,
+            output: OutputSettings::resolve(&args.output, args.progress, defaults)?,
+            size: args.size,
+            checksum: pick(
+                args.checksum.clone(),
+                "checksum",
+                &defaults.checksum,
+                Wanted::parse,
+            )?,
+            existing,
+            ends: EndSettings {
+                tls: tls(&args.tls, defaults),
+                headers: args.http.header.clone(),
+                method: args.http.method.clone(),
+                retries: args.http.retries.or(defaults.retries).unwrap_or(RETRIES),
+                password_file: args
+                    .ftp
+                    .password_file
+                    .clone()
+                    .or_else(|| defaults.password_file.clone()),
+                active: args.ftp.active,
+                resume: args.ftp.resume,
+            },
+        })
+    }
+}
+
+/// TLS options with the configured roots behind them.
+pub(crate) fn tls(args: &TlsArgs, defaults: &Defaults) -> TlsArgs {
+    TlsArgs {
+        ca: args.ca.clone().or_else(|| defaults.ca.clone()),
+        ..args.clone()
+    }
+}
+
+/// The value given, else the one configured.
+fn pick<T>(
+    given: Option<T>,
+    name: &'static str,
+    configured: &Option<String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>> {
+    match (given, configured) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, Some(text)) => parse(text)
+            .map(Some)
+            .map_err(|error| anyhow!(error))
+            .with_context(|| format!("`{name}` under [defaults] in the configuration")),
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn one_mark_alone_moves_the_others_out_of_its_way() {
+        let of = |low, high, max| marks(low, high, max, None).unwrap();
+        assert_eq!(of(None, None, None), Marks::default());
+        assert_eq!(of(None, Some(1), None).low(), 0);
+        assert_eq!(of(Some(1 << 20), None, None).high(), 1 << 20);
+        assert_eq!(of(None, Some(64 << 20), None).max(), 64 << 20);
+        assert_eq!(of(None, None, Some(1000)).high(), 1000);
+        assert!(marks(Some(2), Some(1), None, None).is_err());
+        assert!(marks(None, Some(0), None, None).is_err());
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_configuration() {
+        let defaults = Defaults {
+            rate: Some("1KiB/s".into()),
+            stall: Some("5s".into()),
+            ..Defaults::default()
+        };
+        let args = FlowArgs {
+            rate: Some(7),
+            ..FlowArgs::default()
+        };
+        let settings = FlowSettings::resolve(&args, &defaults).unwrap();
+        assert_eq!(settings.rate, Some(7));
+        assert_eq!(settings.stall, Some(Duration::from_secs(5)));
+        assert_eq!(settings.drain, DRAIN);
+        let wrong = Defaults {
+            rate: Some("soon".into()),
+            ..Defaults::default()
+        };
+        let error = FlowSettings::resolve(&FlowArgs::default(), &wrong).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("`rate` under [defaults]"),
+            "{error:#}"
+        );
+    }
+}
