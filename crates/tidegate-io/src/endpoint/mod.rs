@@ -19,5 +19,7 @@ pub mod stdio;
 pub mod tcp;
 #[cfg(unix)]
 mod threaded;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(unix)]
 pub mod unix;

@@ -5,3 +5,5 @@
 mod pipes;
 mod process;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
