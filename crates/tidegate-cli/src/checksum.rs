@@ -195,6 +195,9 @@ impl<S: Source> Source for Checked<S> {
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_stop(cx)
     }
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_confirm(cx)
+    }
 
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()

@@ -75,6 +75,8 @@ enum Phase {
     Draining,
     /// The sink makes the stream complete.
     Finishing,
+    /// The sink has made it so; the source may tell its far side.
+    Confirming(Confirmation),
     /// Stopped by the user: what is held goes out, then the sink is aborted.
     Stopping,
     /// The end is known and waits for both ends to have let go.
@@ -216,10 +218,20 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 Phase::Moving => self.poll_move(cx, &mut turn),
                 Phase::Draining => self.poll_drain(cx),
                 Phase::Finishing => match self.poll_finish(cx) {
-                    Poll::Ready(Ok(confirmation)) => return Poll::Ready(Ok(self.finished(confirmation))),
+                    Poll::Ready(Ok(confirmation)) => {
+                        self.phase = Phase::Confirming(confirmation);
+                        Poll::Ready(Ok(()))
+                    }
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Pending => Poll::Pending,
                 },
+                Phase::Confirming(confirmation) => {
+                    let confirmation = *confirmation;
+                    if self.source.poll_confirm(cx).is_ready() {
+                        return Poll::Ready(Ok(self.finished(confirmation)));
+                    }
+                    Poll::Pending
+                }
                 Phase::Stopping => self.poll_stopping(cx),
                 Phase::Aborting(_) => match self.poll_aborting(cx) {
                     Poll::Ready(error) => return Poll::Ready(Err(error)),
@@ -233,9 +245,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 Poll::Pending if turn.yielded => return Poll::Pending,
                 Poll::Pending => match self.poll_limits(cx) {
                     Poll::Ready(Verdict::Again) => {}
-                    Poll::Ready(Verdict::Sent(confirmation)) => {
-                        return Poll::Ready(Ok(self.finished(confirmation)));
-                    }
+                    Poll::Ready(Verdict::Sent(confirmation)) => self.phase = Phase::Confirming(confirmation),
                     Poll::Ready(Verdict::Late(error)) => self.begin_abort(error, Some(AbortReason::TimedOut)),
                     Poll::Ready(Verdict::LateAbort) => return Poll::Ready(Err(self.aborted())),
                     Poll::Pending => return Poll::Pending,
@@ -439,7 +449,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
             self.begin_abort(requested(cause), Some(reason));
             return;
         }
-        if wishes & WISH_STOP != 0 && !matches!(self.phase, Phase::Finishing) {
+        if wishes & WISH_STOP != 0 && !matches!(self.phase, Phase::Finishing | Phase::Confirming(_)) {
             self.shared.granted(WISH_STOP);
             self.phase = Phase::Stopping;
         }

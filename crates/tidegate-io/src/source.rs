@@ -43,6 +43,13 @@ pub trait Source {
         Poll::Ready(())
     }
 
+    /// The sink has finished: everything that came from here is delivered as well as that sink can say. A source whose
+    /// far side waits for an answer gives it now and is ready when it is out. Called only after the end was read.
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
     /// How many bytes are still to come, where it is known.
     fn size_hint(&self) -> Option<u64> {
         None
@@ -87,6 +94,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_stop(cx)
+    }
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_confirm(cx)
     }
     fn size_hint(&self) -> Option<u64> {
         (**self).size_hint()
