@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ascii;
+pub mod client;
 pub mod data;
 pub mod grammar;
 pub mod server;
