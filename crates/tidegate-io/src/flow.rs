@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tidegate::{AbortReason, Marks, StopReason};
+use tidegate::gate::{Kind, Registered, Signal};
+use tidegate::{AbortReason, Gate, HoldReason, Marks, StopReason, TokenBucket};
 use tokio::time::{Instant, Sleep};
 
 use crate::handle::{FlowHandle, FlowState, Shared, WISH_ABORT, WISH_RATE, WISH_STOP};
-use crate::rate::{Bucket, SharedRate};
+use crate::rate::{self, SharedRate};
 use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report, Side};
 use crate::{Blame, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
 
@@ -48,7 +49,8 @@ pub struct Flow<S, K> {
     marks: Marks,
     held: Held,
     buffers: Buffers,
-    full: bool,
+    gate: Gate,
+    reads: Reads,
     sink_dirty: bool,
     pub(crate) watch_sink: bool,
     /// Waiting for a source that sends nothing is no stall: a relay may be idle.
@@ -56,7 +58,7 @@ pub struct Flow<S, K> {
     phase: Phase,
     lane: LaneChoice,
     limits: Limits,
-    rate: Option<Box<Bucket>>,
+    rate: Option<Box<TokenBucket>>,
     total: Option<SharedRate>,
     inspect: Option<Inspect>,
     clock: Clock,
@@ -66,6 +68,41 @@ pub struct Flow<S, K> {
 struct Limits {
     stall: Option<Duration>,
     drain: Duration,
+}
+
+/// What the gate last told the flow, which reads as its push producer, and which holds the flow has out on it.
+#[derive(Clone, Copy)]
+struct Reads {
+    running: bool,
+    user: Out,
+    shaped: Out,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Out {
+    Yes,
+    No,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self {
+            running: true,
+            user: Out::No,
+            shaped: Out::No,
+        }
+    }
+}
+
+/// A gate with the flow itself registered.
+fn opened(marks: Marks) -> Gate {
+    let mut gate = Gate::new(marks);
+    let registered = gate.register(Kind::Push);
+    debug_assert!(
+        matches!(registered, Registered::Yes),
+        "a new gate takes its first producer"
+    );
+    gate
 }
 
 enum Phase {
@@ -113,7 +150,8 @@ impl<S, K> Flow<S, K> {
             marks,
             held: Held::default(),
             buffers: Buffers::default(),
-            full: false,
+            gate: opened(marks),
+            reads: Reads::default(),
             sink_dirty: false,
             watch_sink: true,
             stall_held_only: false,
@@ -133,13 +171,18 @@ impl<S, K> Flow<S, K> {
     /// Bounds what is held: at most `high + chunk`.
     pub fn marks(mut self, marks: Marks) -> Self {
         self.shared.set_high(marks.high());
+        self.gate = opened(marks);
         self.marks = marks;
         self
     }
 
     /// Limits the rate, in bytes a second.
     pub fn rate(mut self, bytes_per_second: u64) -> Self {
-        self.rate = Some(Box::new(Bucket::new(bytes_per_second, Instant::now())));
+        let now = self.shared.age(Instant::now());
+        self.rate = Some(Box::new(TokenBucket::new(
+            rate::per_second(bytes_per_second),
+            now,
+        )));
         self.shared.set_rate(Some(bytes_per_second));
         self
     }
@@ -254,9 +297,29 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
     }
 
-    /// The one place that decides whether to read.
-    fn may_read(&self) -> bool {
-        !self.full && !self.shared.is_held()
+    /// Obeys the gate, which alone decides whether to read.
+    fn heed_gate(&mut self) {
+        while let Some(signal) = self.gate.due() {
+            self.gate.told(&signal);
+            self.reads.running = matches!(signal, Signal::Resume);
+        }
+    }
+
+    /// Keeps one hold of the gate out while `out_now` says so.
+    fn set_hold(&mut self, reason: HoldReason, out_now: Out) {
+        let out = match reason {
+            HoldReason::Shaped => &mut self.reads.shaped,
+            _ => &mut self.reads.user,
+        };
+        if *out == out_now {
+            return;
+        }
+        *out = out_now;
+        match out_now {
+            Out::Yes => self.gate.hold(reason),
+            Out::No => self.gate.release(reason),
+        }
+        self.heed_gate();
     }
 
     fn poll_move(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<Result<(), FlowError>> {
@@ -268,12 +331,15 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !self.may_read() {
+            let allowed = self.allowance();
+            self.set_hold(HoldReason::Shaped, if allowed == 0 { Out::Yes } else { Out::No });
+            self.set_hold(
+                HoldReason::User,
+                if self.shared.is_held() { Out::Yes } else { Out::No },
+            );
+            if !self.reads.running {
                 return self.wait_paused(cx, sink_waits);
             }
-            let Some(allowed) = self.allowance() else {
-                return self.wait_shaped(cx);
-            };
             self.shared.enter(FlowState::Reading);
             let most = self.marks.chunk().min(allowed);
             match self.source.poll_read(cx, &mut self.buffers, most) {
@@ -294,24 +360,19 @@ impl<S: Source, K: Sink> Flow<S, K> {
     fn took(&mut self, bytes: bytes::Bytes) {
         Shared::count(&self.shared.bytes_read, bytes.len());
         self.clock.moved = true;
-        for rate in self.rate.iter_mut() {
-            rate.spend(bytes.len());
+        if let Some(rate) = &mut self.rate {
+            rate.spend(bytes.len() as u64, self.shared.age(Instant::now()));
         }
         if let Some(total) = &self.total {
-            total.with(|rate| rate.spend(bytes.len()));
+            total.spend(bytes.len());
         }
         if let Some(inspect) = &mut self.inspect {
             inspect(&bytes);
         }
+        self.gate.wrote(bytes.len());
         self.held.push(bytes);
-        self.weigh();
-    }
-
-    /// Tells the gate how much is held.
-    fn weigh(&mut self) {
-        let held = self.held.len();
-        self.full = held > self.marks.high() || (self.full && held > self.marks.low());
-        self.shared.set_held(held);
+        self.shared.set_held(self.held.len());
+        self.heed_gate();
     }
 
     /// Writes until nothing is held or the sink waits, and says whether it waits.
@@ -326,7 +387,9 @@ impl<S: Source, K: Sink> Flow<S, K> {
                     self.sink_dirty = true;
                     self.clock.moved = true;
                     Shared::count(&self.shared.bytes_sent, accepted);
-                    self.weigh();
+                    self.shared.set_held(self.held.len());
+                    self.gate.drained(accepted);
+                    self.heed_gate();
                 }
                 Poll::Ready(Err(error)) => return Err(FlowError::endpoint(Side::Sink, error)),
                 Poll::Pending => return Ok(true),
@@ -357,10 +420,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
     }
 
     fn wait_paused(&mut self, cx: &mut Context<'_>, sink_waits: bool) -> Poll<Result<(), FlowError>> {
-        let state = if self.shared.is_held() {
-            FlowState::Paused
-        } else {
-            FlowState::WaitingSink
+        let state = match &self.reads {
+            Reads { user: Out::Yes, .. } => FlowState::Paused,
+            _ if self.gate.is_held_by(HoldReason::Full) => FlowState::WaitingSink,
+            _ => FlowState::Shaped,
         };
         self.shared.enter(state);
         if !sink_waits {
@@ -372,13 +435,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
         } else {
             self.watch_sink(cx)
         }
-    }
-
-    fn wait_shaped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
-        self.shared.enter(FlowState::Shaped);
-        self.flush(cx)?;
-        self.watch_source(cx)?;
-        self.watch_sink(cx)
     }
 
     /// A pause is not blind.
@@ -455,38 +511,42 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
         if wishes & WISH_RATE != 0 {
             self.shared.granted(WISH_RATE);
-            let now = Instant::now();
-            self.rate = self.shared.rate().map(|rate| match self.rate.take() {
-                Some(mut bucket) => {
-                    bucket.set_rate(rate, now);
-                    bucket
-                }
-                None => Box::new(Bucket::new(rate, now)),
-            });
+            let now = self.shared.age(Instant::now());
+            self.rate = self
+                .shared
+                .rate()
+                .map(rate::per_second)
+                .map(|rate| match self.rate.take() {
+                    Some(mut bucket) => {
+                        bucket.set_rate(rate, now);
+                        bucket
+                    }
+                    None => Box::new(TokenBucket::new(rate, now)),
+                });
         }
     }
 
-    /// How many bytes the rate limits let go now; `None` after setting when to look again.
-    fn allowance(&mut self) -> Option<usize> {
+    /// How many bytes the rate limits let go now; none after setting when to look again.
+    fn allowance(&mut self) -> usize {
         if self.rate.is_none() && self.total.is_none() {
-            return Some(usize::MAX);
+            return usize::MAX;
         }
         let now = Instant::now();
-        let own = self.rate.as_mut().map_or(Ok(usize::MAX), |rate| rate.allow(now));
+        let age = self.shared.age(now);
+        let own = match &mut self.rate {
+            Some(bucket) => {
+                rate::allowed(bucket.allowance(u64::MAX, age)).map_err(|at| now + at.saturating_sub(age))
+            }
+            None => Ok(usize::MAX),
+        };
         let total = self
             .total
             .as_ref()
-            .map_or(Ok(usize::MAX), |total| total.with(|rate| rate.allow(now)));
+            .map_or(Ok(usize::MAX), |total| total.allowance(now));
+        self.clock.shaped_until = own.err().max(total.err());
         match (own, total) {
-            (Ok(own), Ok(total)) => Some(own.min(total)),
-            (Err(when), Ok(_)) | (Ok(_), Err(when)) => {
-                self.clock.shaped_until = Some(when);
-                None
-            }
-            (Err(own), Err(total)) => {
-                self.clock.shaped_until = Some(own.max(total));
-                None
-            }
+            (Ok(own), Ok(total)) => own.min(total),
+            _ => 0,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use tidegate::AbortReason;
+use tidegate::{AbortReason, HoldReason};
 use tokio::time::Instant;
 
 use crate::report::{Lane, PausedTime, Report, SlowSide, slow_side};
@@ -74,14 +74,6 @@ impl fmt::Display for FlowState {
     }
 }
 
-/// Why a flow is held through its handle.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum HoldReason {
-    /// A person asked.
-    User,
-}
-
 /// A flow seen from outside, at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -129,8 +121,9 @@ pub struct FlowHandle {
 
 /// A hold on a flow: while it lives, the flow does not read. Dropping it releases.
 #[must_use = "dropping the hold releases the flow"]
-pub struct Hold {
+pub struct FlowHold {
     shared: Arc<Shared>,
+    reason: HoldReason,
 }
 
 impl FlowHandle {
@@ -139,12 +132,12 @@ impl FlowHandle {
     }
 
     /// Stops reading until the hold is dropped. Holds count: the flow runs when none is out.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        let HoldReason::User = reason;
+    pub fn hold(&self, reason: HoldReason) -> FlowHold {
         self.shared.holds.fetch_add(1, SeqCst);
         self.shared.wake();
-        Hold {
+        FlowHold {
             shared: Arc::clone(&self.shared),
+            reason,
         }
     }
 
@@ -186,16 +179,16 @@ impl fmt::Debug for FlowHandle {
     }
 }
 
-impl Drop for Hold {
+impl Drop for FlowHold {
     fn drop(&mut self) {
         self.shared.holds.fetch_sub(1, SeqCst);
         self.shared.wake();
     }
 }
 
-impl fmt::Debug for Hold {
+impl fmt::Debug for FlowHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hold")
+        f.debug_tuple("FlowHold").field(&self.reason).finish()
     }
 }
 
@@ -337,8 +330,13 @@ impl Shared {
         self.state.store(state as u8, Relaxed);
     }
 
+    /// The time since the flow was made, which its rate limit counts by.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+
     fn ns(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.epoch).as_nanos() as u64
+        self.age(now).as_nanos() as u64
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {

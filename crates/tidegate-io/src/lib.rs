@@ -22,7 +22,7 @@ pub use async_io::{AsyncSink, AsyncSource};
 pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};
 pub use error::{Blame, EndpointError, ErrorKind};
 pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
-pub use handle::{FlowHandle, FlowState, Hold, HoldReason, Snapshot};
+pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
 pub use held::Held;
 #[cfg(unix)]
 pub use lane_end::LaneOp;
@@ -32,6 +32,7 @@ pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayRepor
 pub use report::{FlowError, FlowErrorKind, Lane, LaneChoice, PausedTime, Report, Side, SlowSide};
 pub use sink::{Confirmation, Sink};
 pub use source::Source;
+pub use tidegate::HoldReason;
 
 /// A two-way endpoint: what it sends us, and what we send it.
 pub struct Duplex {
