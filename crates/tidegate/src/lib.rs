@@ -3,8 +3,10 @@
 //! Knows no operating system, no runtime and no clock.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod bucket;
 mod channel;
+mod connection;
 mod consumer;
 mod front;
 pub mod gate;
@@ -12,6 +14,7 @@ mod hold;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod length;
+pub mod loopback;
 mod marks;
 mod outcome;
 mod paced;
@@ -26,6 +29,7 @@ pub mod stage;
 mod sync;
 mod throttle;
 
+pub use adapters::{ConsumerProtocol, ProtocolConsumer};
 pub use bucket::{Allowance, Limiter, LimiterMap, Rate, TokenBucket};
 pub use channel::{Aborted, Ready, Receiver, Sender, channel};
 pub use consumer::{AlreadyRegistered, Consumer, FinishableConsumer, Pressure, Refusal, WriteError};

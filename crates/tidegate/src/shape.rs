@@ -4,13 +4,14 @@
 //! of the token bucket.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::front::{pass, total};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::{
     AbortReason, Accepted, Allowance, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer,
     Finished, Hold, HoldReason, Limiter, Marks, Outcome, Over, Pressure, Producer, Rate, Stage, StageHandle,
@@ -227,7 +228,7 @@ impl Timer {
         due
     }
 
-    fn lock(&self) -> crate::sync::MutexGuard<'_, Times> {
-        crate::sync::lock(&self.0)
+    fn lock(&self) -> MutexGuard<'_, Times> {
+        lock(&self.0)
     }
 }

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::shape::Timer;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
     Hold, HoldReason, Marks, Outcome, Over, Pressure, Producer, Rate, Stage, TokenBucket, WriteError,

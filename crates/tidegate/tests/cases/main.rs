@@ -3,6 +3,7 @@
 //! `table.txt` holds the scenarios any consumer can play, in the small language of `script.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod dam;
 mod rigs;
 mod script;
 mod world;

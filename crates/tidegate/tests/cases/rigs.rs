@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tidegate::{
-    AbortReason, AlreadyRegistered, Consumer, ExactLength, FinishableConsumer, Hold, HoldReason, Limiter,
-    Marks, Over, Pressure, Producer, Rate, Ready, Receiver, Refusal, Sender, Shaper, Stage, StopReason,
-    Throttle, Throttled, WriteError, channel, proxy,
+    AbortReason, Consumer, ExactLength, FinishableConsumer, Hold, HoldReason, Limiter, Marks, Over, Rate,
+    Ready, Receiver, Sender, Shaper, Stage, Throttle, Throttled, channel, proxy,
 };
 
+use crate::dam::{Dam, cause};
 use crate::script::Case;
 use crate::world::{Rig, lock};
 
@@ -33,10 +32,6 @@ pub(crate) fn build(name: &str, case: &Case, length: u64) -> Box<dyn Rig> {
         "shaper" => shaper(marks),
         other => panic!("no rig is called {other:?}"),
     }
-}
-
-fn cause() -> tidegate::Cause {
-    Arc::new(std::io::Error::other("the device died"))
 }
 
 /// What every shell can tell beyond being a consumer.
@@ -291,170 +286,5 @@ impl<C: Shell + 'static> Rig for DamRig<C> {
 
     fn end(&self) -> String {
         lock(&self.dam.0).end.to_owned()
-    }
-}
-
-/// A consumer below that takes nothing until it is opened, and then only so much. Obeys the contract by hand.
-pub(crate) struct Dam(pub(crate) Mutex<DamState>);
-
-pub(crate) struct DamState {
-    pub(crate) out: Vec<u8>,
-    pub(crate) events: Vec<String>,
-    pub(crate) end: &'static str,
-    pub(crate) reason: Option<AbortReason>,
-    producer: Option<Producer>,
-    credit: usize,
-    paused: bool,
-}
-
-impl Dam {
-    pub(crate) fn open() -> Self {
-        Self::with(usize::MAX)
-    }
-
-    pub(crate) fn closed() -> Self {
-        Self::with(0)
-    }
-
-    fn with(credit: usize) -> Self {
-        Self(Mutex::new(DamState {
-            out: Vec::new(),
-            events: Vec::new(),
-            end: "open",
-            reason: None,
-            producer: None,
-            credit,
-            paused: false,
-        }))
-    }
-
-    /// Takes at least `bytes`, as whole writes, then stands still again.
-    pub(crate) fn open_for(&self, bytes: usize) {
-        let producer = {
-            let mut state = lock(&self.0);
-            state.credit = bytes;
-            if bytes == 0 {
-                return;
-            }
-            match &state.producer {
-                Some(Producer::Push(_)) if !state.paused => None,
-                producer => producer.clone(),
-            }
-        };
-        match producer {
-            Some(Producer::Push(push)) => {
-                lock(&self.0).paused = false;
-                push.resume_producing();
-            }
-            Some(Producer::Pull(pull)) => pull.resume_producing(),
-            None => {}
-        }
-    }
-
-    pub(crate) fn die(&self) {
-        let producer = {
-            let mut state = lock(&self.0);
-            if state.end == "open" {
-                state.end = "dead";
-            }
-            state.producer.take()
-        };
-        if let Some(producer) = producer {
-            producer.stop(StopReason::Failed(cause()));
-        }
-    }
-
-    fn pause_if_spent(&self) {
-        let push = {
-            let mut state = lock(&self.0);
-            match &state.producer {
-                Some(Producer::Push(push)) if state.credit == 0 && !state.paused => {
-                    let push = Arc::clone(push);
-                    state.paused = true;
-                    push
-                }
-                _ => return,
-            }
-        };
-        push.pause_producing();
-    }
-
-    fn take<D>(&self, pieces: &[Bytes], data: D) -> Result<Pressure, WriteError<D>> {
-        {
-            let mut state = lock(&self.0);
-            if state.end == "dead" {
-                let refusal = Refusal::Dead(StopReason::Failed(cause()));
-                return Err(WriteError { refusal, data });
-            }
-            assert_eq!(state.end, "open", "written to after the end");
-            let bytes = pieces.iter().map(Bytes::len).sum();
-            assert!(bytes > 0, "an empty write reached the consumer below");
-            pieces.iter().for_each(|piece| state.out.extend_from_slice(piece));
-            let text = String::from_utf8_lossy(&pieces.concat()).into_owned();
-            state.events.push(text);
-            state.credit = state.credit.saturating_sub(bytes);
-        }
-        self.pause_if_spent();
-        Ok(Pressure::Open)
-    }
-
-    fn close(&self, end: &'static str, reason: Option<AbortReason>) {
-        let mut state = lock(&self.0);
-        if state.end == "open" {
-            state.end = end;
-            state.reason = reason;
-            state.events.push(end.to_owned());
-        }
-    }
-}
-
-impl Consumer for Dam {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        let dead = {
-            let mut state = lock(&self.0);
-            if state.producer.is_some() {
-                return Err(AlreadyRegistered(producer));
-            }
-            state.paused = false;
-            if state.end == "open" {
-                state.producer = Some(producer.clone());
-            }
-            state.end != "open"
-        };
-        if dead {
-            producer.stop(StopReason::Failed(cause()));
-        }
-        self.pause_if_spent();
-        Ok(())
-    }
-
-    fn unregister_producer(&self) {
-        let producer = {
-            let mut state = lock(&self.0);
-            let producer = state.producer.take();
-            if producer.is_some() {
-                state.events.push("unregister".to_owned());
-            }
-            producer
-        };
-        drop(producer);
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.take(std::slice::from_ref(&data.clone()), data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.take(&data.clone(), data)
-    }
-}
-
-impl FinishableConsumer for Dam {
-    fn finish(&self) {
-        self.close("finished", None);
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.close("aborted", Some(reason));
     }
 }
