@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{PATIENCE, Twisted, object, pattern};
 use tidegate::{Marks, channel};
 use tidegate_pb::jelly::Value;
-use tidegate_pb::{Integer, Options, PbError, Sign, collect_into, get_all_pages};
+use tidegate_pb::{Integer, Options, PbError, Sign, collect_into, get_all_pages, login, login_anonymous};
 
 fn bytes(text: &'static str) -> Value {
     Value::Bytes(Bytes::from_static(text.as_bytes()))
@@ -188,4 +188,29 @@ async fn a_paused_consumer_pauses_the_peer() {
     for _ in 0..1000 {
         assert_eq!(receiver.recv().await.unwrap().unwrap().len(), 8192);
     }
+}
+
+#[tokio::test]
+async fn we_log_in_with_twisted() {
+    let Some(mut twisted) = Twisted::start("pb login there", &["serve_login"]) else {
+        return;
+    };
+    let end = twisted.connect(Options::default()).await;
+    let avatar = login(&end.broker, "alice", b"secret", Value::None).await.unwrap();
+    let who = avatar.call("who", vec![]).await.unwrap().value;
+    assert_eq!(who.as_bytes(), Some(&b"alice"[..]));
+    // The last reference given back is the logout.
+    drop(avatar);
+    assert_eq!(twisted.line().await, "logout");
+    for (name, password) in [("alice", b"wrong!"), ("mallory", b"secret")] {
+        let Err(PbError::Remote(error)) = login(&end.broker, name, password, Value::None).await else {
+            panic!("{name}")
+        };
+        assert_eq!(error.kind, "twisted.cred.error.UnauthorizedLogin");
+    }
+    let guest = login_anonymous(&end.broker, Value::None).await.unwrap();
+    assert_eq!(
+        guest.call("who", vec![]).await.unwrap().value,
+        Value::text("guest")
+    );
 }
