@@ -8,9 +8,15 @@ mod ends;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tidegate::{FinishableConsumer, Marks, Sender};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::consume::{Drain, consume};
+use crate::produce::{FeedError, feed};
 
 pub use ends::{DataSink, DataSource};
 
@@ -63,5 +69,19 @@ impl DataConnection {
     /// What the client gets.
     pub fn into_sink(self) -> DataSink {
         DataSink::new(self)
+    }
+
+    /// The download end as a consumer for push and pull producers: `finish` closes, `abort` resets. (Twisted: `ftp.DTP`
+    /// and `ftp.SenderProtocol`.)
+    pub fn into_consumer(self, marks: Marks, stall: Duration) -> (Sender, Drain<DataSink>) {
+        consume(self.into_sink(), marks, stall)
+    }
+
+    /// The upload end as a push producer: everything the client sends goes to `consumer`, what came early first.
+    ///
+    /// # Errors
+    /// [`FeedError`]: a consumer that fails stops the client.
+    pub async fn produce_into(self, consumer: Arc<dyn FinishableConsumer>) -> Result<u64, FeedError> {
+        feed(self.into_source(), consumer).await
     }
 }
