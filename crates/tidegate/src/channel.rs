@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 
 use crate::gate::{Ended, Gate, HoldReason};
 use crate::hold::{Hold, Holding};
+use crate::mutants::{self, Mutant};
 use crate::outcome::{Delivered, Outcome, Verdict};
 use crate::signals::{Inner, Later, Shell, Signals};
 use crate::sync::{AtomicBool, Ordering};
@@ -344,6 +345,9 @@ impl Receiver {
         let mut look = |fresh: Option<Waker>| {
             self.shared.signals.look(|inner| {
                 let Inner { gate, shell, .. } = inner;
+                if fresh.is_some() && mutants::is(Mutant::WaitBlindly) {
+                    return Ok((Looked::Pending, std::mem::replace(&mut shell.waker, fresh)));
+                }
                 if let Some(reason) = gate.death() {
                     return Ok((Looked::Dead(reason.clone()), fresh));
                 }

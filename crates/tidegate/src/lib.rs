@@ -16,6 +16,11 @@ pub mod laws;
 mod length;
 pub mod loopback;
 mod marks;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod mutants;
+#[cfg(not(loom))]
+mod mutants;
 mod outcome;
 mod paced;
 mod producer;

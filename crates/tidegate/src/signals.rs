@@ -30,6 +30,7 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use crate::gate::{Ended, Gate, Kind, Registered, Signal};
+use crate::mutants::{self, Mutant};
 use crate::sync::{Mutex, ThreadId, here, lock};
 use crate::{AbortReason, AlreadyRegistered, Marks, Producer};
 
@@ -277,7 +278,8 @@ impl<S: Shell> Signals<S> {
             let mut inner = lock(&self.inner);
             inner.leave(id);
             let slot = message.and_then(|message| inner.end_panicked(id, message, &mut later));
-            (slot, inner.take_due())
+            let blind = mutants::is(Mutant::NoSecondLook);
+            (slot, if blind { None } else { inner.take_due() })
         };
         later.run(panicked);
         // Both may be the last handle, and dropping one is foreign code.
@@ -316,7 +318,11 @@ impl<S: Shell> Inner<S> {
         let resumes = matches!(signal, Signal::Resume);
         self.under_way.iter().all(|one| {
             let elsewhere = one.thread != here;
-            if elsewhere { one.id != id } else { !resumes }
+            if elsewhere {
+                one.id != id || mutants::is(Mutant::IgnoreBusy)
+            } else {
+                !resumes
+            }
         })
     }
 

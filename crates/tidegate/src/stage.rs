@@ -26,6 +26,7 @@ use bytes::{Buf, Bytes};
 
 use crate::gate::{Ended, Gate, HoldReason};
 use crate::hold::{Hold, Holding};
+use crate::mutants::{self, Mutant};
 use crate::outcome::{Delivered, Outcome, Verdict};
 use crate::signals::{Inner, Later, Panicked, Shell, Signals};
 use crate::{
@@ -327,6 +328,11 @@ impl Line {
         !self.ended && (can_offer || gate.closing() || gate.death().is_some())
     }
 
+    /// `Below` said to wait; if a poke came meanwhile that is out of date.
+    fn wait(&mut self) {
+        self.waits = !self.poked || mutants::is(Mutant::PokeIsForgotten);
+    }
+
     /// Puts back, in front, what was taken out and not handed on.
     fn put_back(&mut self, batch: &mut VecDeque<Bytes>) {
         if self.pieces.is_empty() {
@@ -460,14 +466,14 @@ impl<B: Below> Core<B> {
                 panicked.catch(|| drop_front(batch, bytes));
                 self.signals.look(|inner| {
                     if bytes == 0 {
-                        inner.shell.waits = !inner.shell.poked;
+                        inner.shell.wait();
                     } else if !inner.gate.is_over() {
                         inner.gate.drained(bytes);
                         inner.shell.accepted += bytes as u64;
                     }
                 });
             }
-            Accepted::Wait => self.signals.look(|inner| inner.shell.waits = !inner.shell.poked),
+            Accepted::Wait => self.signals.look(|inner| inner.shell.wait()),
             Accepted::Fail(reason) => self.die(reason, panicked),
         }
     }
