@@ -68,7 +68,7 @@ impl Control {
             let mut space = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut space);
             let read = match &mut self.stream {
-                Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
+                Stream::Plain(tcp) => poll_plain(tcp, cx, &mut buffer),
                 Stream::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
                 Stream::Gone => return Poll::Ready(Ok(None)),
             };
@@ -120,6 +120,22 @@ impl Control {
             Stream::Plain(tcp) => drop(tcp.shutdown().await),
             Stream::Tls(tls) => drop(tls.shutdown().await),
             Stream::Gone => {}
+        }
+    }
+}
+
+/// Not the runtime's own `poll_read`: that takes a read which did not fill its buffer for the last one, and a read ends
+/// before urgent data, which then nobody would fetch.
+fn poll_plain(tcp: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(tcp.poll_read_ready(cx))?;
+        match tcp.try_read(buffer.initialize_unfilled()) {
+            Ok(count) => {
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
         }
     }
 }

@@ -160,8 +160,20 @@ impl Upload {
                 self.offset += written as u64;
                 Ok(written)
             }
-            Err(error) => Err(self.failed("cannot write", error)),
+            Err(error) => {
+                self.give_room_back(&error);
+                Err(self.failed("cannot write", error))
+            }
         })
+    }
+
+    /// What does not fit is of no use to a later attempt: a full disk gets its room back.
+    fn give_room_back(&mut self, error: &StorageError) {
+        if let (Some(Place::Beside { partial, .. }), StorageError::NoSpace | StorageError::Quota) =
+            (&mut self.place, error)
+        {
+            *partial = Partial::Discard;
+        }
     }
 
     fn failed(&self, what: &str, error: StorageError) -> EndpointError {
@@ -180,13 +192,10 @@ impl Upload {
     }
 
     /// Gives up the place, so that it is dealt with once.
-    fn start_undo(&mut self, partial: Option<Partial>) {
-        let Some(mut place) = self.place.take() else {
+    fn start_undo(&mut self) {
+        let Some(place) = self.place.take() else {
             return;
         };
-        if let (Place::Beside { partial: wanted, .. }, Some(partial)) = (&mut place, partial) {
-            *wanted = partial;
-        }
         let (file, job) = (Arc::clone(&self.file), self.job.take());
         let undo = move || {
             place.undo(&file);
@@ -241,14 +250,16 @@ impl Sink for Upload {
                 self.place = None;
                 Poll::Ready(Ok(Confirmation::Confirmed))
             }
-            Err(error) => Poll::Ready(Err(self.failed("cannot complete", error))),
+            Err(error) => {
+                self.give_room_back(&error);
+                Poll::Ready(Err(self.failed("cannot complete", error)))
+            }
         }
     }
 
     fn abort(&mut self, reason: &AbortReason) {
-        // A full disk gets its space back.
-        let full = matches!(reason, AbortReason::Failed(cause) if is_space(cause.as_ref()));
-        self.start_undo(full.then_some(Partial::Discard));
+        tracing::debug!(name = %self.name, %reason, "upload cut short");
+        self.start_undo();
     }
 
     fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -293,23 +304,9 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // A commit under way owns its copy of the place and ends by itself.
         if self.ending.is_none() {
-            self.start_undo(None);
+            self.start_undo();
         }
     }
-}
-
-fn is_space(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(cause);
-    while let Some(error) = next {
-        if matches!(
-            error.downcast_ref(),
-            Some(StorageError::NoSpace | StorageError::Quota)
-        ) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 struct Opening {
