@@ -31,7 +31,7 @@ impl MessageFile for File {
 }
 
 /// Wraps the freshly created file; tests put a failing one in its place.
-pub(crate) type Wrap = fn(File) -> Box<dyn MessageFile>;
+pub(crate) type Wrap = Arc<dyn Fn(File) -> Box<dyn MessageFile> + Send + Sync>;
 
 /// A message under way in `tmp/`.
 pub(crate) struct Delivery {
@@ -50,7 +50,7 @@ impl Delivery {
     pub(crate) fn begin(
         path: &Path,
         options: &Options,
-        wrap: Wrap,
+        wrap: &Wrap,
         aborted: Arc<AtomicBool>,
     ) -> Result<Self, MaildirError> {
         let mailbox = Mailbox::open(path, options.folder.as_ref(), options.create)?;

@@ -7,6 +7,7 @@
 //! core consumer with a future for the outcome. (Twisted: `mail.maildir._MaildirMailboxAppendMessageTask`.)
 #![forbid(unsafe_code)]
 
+mod append;
 mod delivery;
 mod error;
 mod flags;
@@ -17,6 +18,7 @@ mod name;
 mod options;
 mod sink;
 
+pub use append::{Delivering, append};
 pub use error::MaildirError;
 pub use flags::{Flags, FlagsError, INFO_SEPARATOR};
 pub use folder::{Folder, FolderError};

@@ -24,7 +24,7 @@ const TRIP_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// Must be polled within a tokio runtime.
 pub fn sink(path: impl Into<PathBuf>, options: Options) -> MaildirSink {
-    sink_on(path.into(), options, |file| Box::new(file))
+    sink_on(path.into(), options, Arc::new(|file| Box::new(file)))
 }
 
 pub(crate) fn sink_on(path: PathBuf, options: Options, wrap: Wrap) -> MaildirSink {
@@ -71,10 +71,10 @@ impl MaildirSink {
     /// Drives the opening on; `Ready(Ok)` means that the state is no longer `Fresh` or `Opening`.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
         if let State::Fresh = self.state {
-            let (path, options, wrap) = (self.path.clone(), self.options.clone(), self.wrap);
+            let (path, options, wrap) = (self.path.clone(), self.options.clone(), Arc::clone(&self.wrap));
             let aborted = Arc::clone(&self.aborted);
             self.state = State::Opening(spawn_blocking(move || {
-                Delivery::begin(&path, &options, wrap, aborted)
+                Delivery::begin(&path, &options, &wrap, aborted)
             }));
         }
         if let State::Opening(job) = &mut self.state {

@@ -6,8 +6,13 @@ use std::time::Duration;
 use super::*;
 use crate::{Create, Flags, Folder, LineEnds};
 
-fn begin(path: &Path, options: &Options, wrap: Wrap) -> Result<Delivery, MaildirError> {
-    Delivery::begin(path, options, wrap, Arc::default())
+fn begin(
+    path: &Path,
+    options: &Options,
+    wrap: impl Fn(File) -> Box<dyn MessageFile> + Send + Sync + 'static,
+) -> Result<Delivery, MaildirError> {
+    let wrap: Wrap = Arc::new(wrap);
+    Delivery::begin(path, options, &wrap, Arc::default())
 }
 
 fn plain(file: File) -> Box<dyn MessageFile> {
@@ -63,7 +68,7 @@ impl MessageFile for Stingy {
 #[test]
 fn d92_short_writes_are_carried_on() {
     let dir = tempfile::tempdir().unwrap();
-    let wrap: Wrap = |file| {
+    let wrap = |file| -> Box<dyn MessageFile> {
         Box::new(Stingy {
             file,
             left: usize::MAX,
@@ -84,7 +89,7 @@ fn d92_short_writes_are_carried_on() {
 #[test]
 fn d93_d94_a_failing_disk_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let full: Wrap = |file| {
+    let full = |file| -> Box<dyn MessageFile> {
         Box::new(Stingy {
             file,
             left: 5,
@@ -95,7 +100,7 @@ fn d93_d94_a_failing_disk_leaves_nothing() {
     let error = delivery.write([Bytes::from_static(b"hello, world")]).unwrap_err();
     assert!(matches!(error, MaildirError::Store { .. }), "{error:?}");
     drop(delivery);
-    let unsynced: Wrap = |file| {
+    let unsynced = |file| -> Box<dyn MessageFile> {
         Box::new(Stingy {
             file,
             left: 99,
@@ -227,7 +232,10 @@ fn stale_files_are_swept_and_fresh_ones_stay() {
 fn an_abort_before_the_link_wins() {
     let dir = tempfile::tempdir().unwrap();
     let aborted = Arc::new(AtomicBool::new(false));
-    let delivery = Delivery::begin(dir.path(), &Options::default(), plain, Arc::clone(&aborted)).unwrap();
+    let delivery = {
+        let wrap: Wrap = Arc::new(plain);
+        Delivery::begin(dir.path(), &Options::default(), &wrap, Arc::clone(&aborted)).unwrap()
+    };
     aborted.store(true, Ordering::Release);
     assert!(matches!(delivery.commit(), Err(MaildirError::Aborted)));
     assert!(names(dir.path().join("tmp")).is_empty() && names(dir.path().join("new")).is_empty());
