@@ -596,17 +596,22 @@ impl<B: Below> Operations for Core<B> {
         });
     }
 
+    /// Hands on first and delivers then: who is paused again while taking what was held has resumed nobody.
     fn resumed_below(&self) {
-        self.change(|gate, line| {
+        self.signals.look(|inner| {
+            let line = &mut inner.shell;
             line.poked = true;
             line.waits = false;
             if line.paused {
                 line.paused = false;
                 if self.on_pause == BelowPause::Relay {
-                    gate.release(HoldReason::Below);
+                    inner.gate.release(HoldReason::Below);
                 }
             }
         });
+        let mut panicked = Panicked::default();
+        self.drain(&mut panicked);
+        panicked.rethrow();
     }
 
     fn hold_one(self: Arc<Self>, reason: HoldReason) -> Hold {

@@ -4,8 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod dam;
+mod lengths;
+mod protocols;
+mod proxies;
+mod pulls;
+mod recorder;
 mod rigs;
 mod script;
+mod shaping;
 mod world;
 
 use script::{Case, parse};
