@@ -245,6 +245,8 @@ struct Core<B> {
 /// What is kept under the lock: bytes not yet handed on, and who is at it.
 struct Line {
     pieces: VecDeque<Bytes>,
+    /// An empty queue that keeps its memory from one drainer to the next.
+    spare: VecDeque<Bytes>,
     /// A thread is handing on, or about to.
     draining: bool,
     /// `Below` said to wait and nobody poked since.
@@ -284,6 +286,7 @@ impl Line {
     fn new() -> Self {
         Self {
             pieces: VecDeque::new(),
+            spare: VecDeque::new(),
             draining: false,
             waits: false,
             paused: false,
@@ -313,6 +316,9 @@ impl Line {
             return Step::Finish;
         }
         if batch.is_empty() {
+            if batch.capacity() == 0 {
+                std::mem::swap(batch, &mut self.spare);
+            }
             std::mem::swap(batch, &mut self.pieces);
         }
         if batch.is_empty() || self.waits || self.paused {
@@ -341,6 +347,7 @@ impl Line {
         while let Some(piece) = batch.pop_back() {
             self.pieces.push_front(piece);
         }
+        std::mem::swap(batch, &mut self.spare);
     }
 
     fn push(&mut self, piece: Bytes, later: &mut Later) {
