@@ -3,7 +3,7 @@
 //! Knows no consumer. What it needs to know of one, a [`Harness`] tells: how to make a fresh one with given marks, and
 //! how to play its device. Everything else is done through the public traits.
 //!
-//! ```ignore
+//! ```text
 //! struct Mine;
 //! impl tidegate::laws::Harness for Mine { /* make a consumer and the device behind it */ }
 //! tidegate::law_suite!(mine, Mine);
