@@ -5,12 +5,14 @@
 
 mod async_io;
 mod buffers;
+mod consumer;
 pub mod endpoint;
 mod error;
 mod flow;
 mod handle;
 mod held;
 mod lane_end;
+mod producer;
 mod rate;
 mod relay;
 mod report;
@@ -20,6 +22,7 @@ mod spare;
 
 pub use async_io::{AsyncSink, AsyncSource};
 pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};
+pub use consumer::{DriveError, Driven, SinkConsumer, SinkDriver};
 pub use error::{Blame, EndpointError, ErrorKind};
 pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
 pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
@@ -27,6 +30,7 @@ pub use held::Held;
 #[cfg(unix)]
 pub use lane_end::LaneOp;
 pub use lane_end::{LaneEnd, LaneKind};
+pub use producer::{CHUNK_DEFAULT, ProduceError, SourceProducer};
 pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};
 pub use report::{FlowError, FlowErrorKind, Lane, LaneChoice, PausedTime, Report, Side, SlowSide};

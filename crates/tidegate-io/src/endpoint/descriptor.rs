@@ -210,7 +210,11 @@ impl Writer {
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.writing {
             Writing::Polled(polled) => {
-                ready!(self.broken.get_or_insert_with(|| polled.broken()).poll(cx));
+                let watch = || match self.kind {
+                    DescriptorKind::Socket => polled.broken_socket(),
+                    _ => polled.broken(),
+                };
+                ready!(self.broken.get_or_insert_with(watch).poll(cx));
                 self.broken = None;
                 Poll::Ready(())
             }

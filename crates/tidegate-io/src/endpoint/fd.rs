@@ -14,7 +14,7 @@ use tokio::io::Interest;
 
 pub use super::descriptor::DescriptorKind;
 use super::descriptor::{Reader, Writer};
-use super::polled::{Polled, Unwaiting};
+use super::polled::{self, Polled, Unwaiting};
 use crate::{
     Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink, Source,
 };
@@ -186,7 +186,11 @@ impl Descriptor {
                 Err(_) => Ok(Writer::threaded(self.fd, kind)),
             },
             DescriptorKind::Socket => {
-                let polled = Polled::new(self.fd, Unwaiting::EachCall, Interest::WRITABLE)?;
+                let polled = Polled::new(
+                    self.fd,
+                    Unwaiting::EachCall,
+                    Interest::WRITABLE | polled::PEER_CLOSED,
+                )?;
                 Ok(Writer::polled(polled, kind))
             }
             DescriptorKind::File | DescriptorKind::Tty | DescriptorKind::Other => {

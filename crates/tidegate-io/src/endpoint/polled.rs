@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
@@ -127,6 +129,40 @@ impl Polled {
             drop(fd.ready(Interest::ERROR).await);
         }))
     }
+
+    /// As [`broken`](Self::broken), and when the peer of a socket has closed both directions, which is no error there.
+    pub(crate) fn broken_socket(&self) -> Broken {
+        let fd = Arc::clone(&self.fd);
+        Broken(Box::pin(async move {
+            loop {
+                drop(fd.ready(Interest::ERROR | PEER_CLOSED).await);
+                if is_dead(fd.get_ref().as_fd()) {
+                    return;
+                }
+                // One direction only. The runtime keeps that news for ever, so there is no event to wait for.
+                tokio::time::sleep(HALF_CLOSED_PAUSE).await;
+            }
+        }))
+    }
+}
+
+/// What wakes for the peer's end without waking for its bytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) const PEER_CLOSED: Interest = Interest::PRIORITY;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const PEER_CLOSED: Interest = Interest::ERROR;
+
+/// How often a socket whose peer has ended one direction is asked whether the other is dead, too.
+const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(250);
+
+fn is_dead(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut polled, Some(&now)).is_err()
+        || polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// See [`Polled::broken`].

@@ -56,7 +56,9 @@ impl Papers {
     fn self_signed(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "signed by its own hand");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "signed by its own hand");
         let certificate = params.self_signed(&key).unwrap();
         self.write("self", &certificate.pem(), &key)
     }
