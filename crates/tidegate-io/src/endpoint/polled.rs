@@ -153,9 +153,9 @@ pub(crate) const PEER_CLOSED: Interest = Interest::PRIORITY;
 pub(crate) const PEER_CLOSED: Interest = Interest::ERROR;
 
 /// How often a socket whose peer has ended one direction is asked whether the other is dead, too.
-const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(250);
 
-fn is_dead(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_dead(fd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,

@@ -25,13 +25,15 @@ pub trait StreamSocket: Send + Sync + 'static {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn attempt<T>(&self, interest: Interest, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
     fn error_ready(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Resolves once the peer has closed both directions, where the system tells that without an error.
+    fn hung_up(&self) -> impl Future<Output = ()> + Send;
     fn raw(&self) -> SockRef<'_>;
     #[cfg(unix)]
     fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
 }
 
 macro_rules! stream_socket {
-    ($socket:ty) => {
+    ($socket:ty, $hung_up:path) => {
         impl $crate::endpoint::socket::StreamSocket for $socket {
             fn poll_readable(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
                 self.poll_read_ready(cx)
@@ -48,6 +50,9 @@ macro_rules! stream_socket {
             }
             async fn error_ready(&self) -> std::io::Result<()> {
                 self.ready(tokio::io::Interest::ERROR).await.map(drop)
+            }
+            fn hung_up(&self) -> impl Future<Output = ()> + Send {
+                $hung_up(self)
             }
             fn raw(&self) -> socket2::SockRef<'_> {
                 socket2::SockRef::from(self)
@@ -209,6 +214,7 @@ pub struct SocketSink<T: StreamSocket> {
     connection: Option<Arc<Connection<T>>>,
     name: Arc<str>,
     watch: Option<Watch>,
+    hung_up: Option<Watch>,
     ending: Ending,
 }
 
@@ -237,6 +243,7 @@ pub(crate) fn sink<T: StreamSocket>(socket: T, name: Arc<str>) -> SocketSink<T> 
         connection: Some(Connection::new(socket, Arc::clone(&name))),
         name,
         watch: None,
+        hung_up: None,
         ending: Ending::PeersEnd,
     }
 }
@@ -252,6 +259,7 @@ pub(crate) fn duplex<T: StreamSocket>(socket: T, name: Arc<str>) -> Duplex {
             connection: Some(connection),
             name,
             watch: None,
+            hung_up: None,
             ending: Ending::OurEnd,
         }),
     }
@@ -366,6 +374,7 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
 
     fn abort(&mut self, _reason: &AbortReason) {
         self.watch = None;
+        self.hung_up = None;
         if let Some(connection) = self.connection.take() {
             // Closing with a linger of zero sends a reset: nobody takes the stream for complete.
             let _ = connection.socket.raw().set_linger(Some(Duration::ZERO));
@@ -373,10 +382,18 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
     }
 
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
-        match &self.connection {
-            Some(connection) => connection.poll_watch(&mut self.watch, cx),
-            None => Poll::Pending,
+        let Some(connection) = &self.connection else {
+            return Poll::Pending;
+        };
+        let hung_up = self.hung_up.get_or_insert_with(|| {
+            let connection = Arc::clone(connection);
+            Box::pin(async move { connection.socket.hung_up().await })
+        });
+        if hung_up.as_mut().poll(cx).is_ready() {
+            self.hung_up = None;
+            return Poll::Ready(connection.error(io::ErrorKind::BrokenPipe.into()));
         }
+        connection.poll_watch(&mut self.watch, cx)
     }
 
     fn finish_unconfirmed(&mut self) -> Option<Confirmation> {

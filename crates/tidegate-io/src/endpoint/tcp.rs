@@ -25,7 +25,12 @@ const BACKLOG: u32 = 4096;
 /// How long to wait before accepting again when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-stream_socket!(TcpStream);
+stream_socket!(TcpStream, never);
+
+/// A TCP peer that has closed says so with a reset, once something is sent to it.
+async fn never(_stream: &TcpStream) {
+    std::future::pending().await
+}
 
 /// The reading half of a TCP connection.
 pub type TcpSource = SocketSource<TcpStream>;

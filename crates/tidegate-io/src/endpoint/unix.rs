@@ -4,17 +4,30 @@
 //! on these sockets: a peer sees an abort as an end, unless it still had sent something that nobody read.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::polled::{HALF_CLOSED_PAUSE, PEER_CLOSED, is_dead};
 use super::socket::{self, SocketSink, SocketSource, stream_socket};
 use crate::{Duplex, EndpointError};
 
-stream_socket!(UnixStream);
+stream_socket!(UnixStream, hung_up);
+
+async fn hung_up(stream: &UnixStream) {
+    loop {
+        if stream.ready(Interest::ERROR | PEER_CLOSED).await.is_err() || is_dead(stream.as_fd()) {
+            return;
+        }
+        // One direction only. The runtime keeps that news for ever, so there is no event to wait for.
+        tokio::time::sleep(HALF_CLOSED_PAUSE).await;
+    }
+}
 
 /// The reading half of a Unix connection.
 pub type UnixSource = SocketSource<UnixStream>;

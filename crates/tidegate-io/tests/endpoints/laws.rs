@@ -436,7 +436,6 @@ tidegate::law_suite!(
     over("tcp, connected", 128 * 1024, tcp_connected)
 );
 tidegate::law_suite!(over_tcp_accepted, over("tcp, accepted", 128 * 1024, tcp_accepted));
-tidegate::law_suite!(over_unix, over("unix", 64 * 1024, unix_connected));
 tidegate::law_suite!(over_child, over("process", 512 * 1024, child));
 #[cfg(feature = "tls")]
 tidegate::law_suite!(over_tls_client, over("tls, client", 192 * 1024, tls_client));
@@ -466,3 +465,4 @@ suite_of_a_pipe!(
     over_adopted_socket,
     over_one_end("fd, socket", 64 * 1024, adopted_socket)
 );
+suite_of_a_pipe!(over_unix, over_one_end("unix", 64 * 1024, unix_connected));
