@@ -102,6 +102,11 @@ impl Server {
         self
     }
 
+    pub(crate) fn drain_for(mut self, limit: Duration) -> Self {
+        self.limits.drain_timeout = limit;
+        self
+    }
+
     /// TLS, with HTTP/2 and HTTP/1.1 offered by ALPN.
     #[must_use]
     pub fn tls(mut self, mut config: rustls::ServerConfig) -> Self {
