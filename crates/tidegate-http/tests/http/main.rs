@@ -1,0 +1,12 @@
+//! Everything that needs a connection: server, client, static files, faults and peers, over loopback.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod body_consumer;
+mod client;
+mod covered;
+mod faults;
+mod laws;
+mod peers;
+mod static_files;

@@ -1,0 +1,250 @@
+//! Static files over a real connection: ranges, validators, listings, links, siblings, uploads, and the walls.
+
+use std::fs;
+
+use tidegate_http::{Limits, Listings, StaticFiles, StaticOptions, Symlinks};
+
+use crate::common::{ask, client, noise, raw, read_all, up, up_dir};
+
+fn site() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("abc.txt"), "abcdef").unwrap();
+    fs::write(dir.path().join("big.bin"), noise(300_000)).unwrap();
+    fs::write(dir.path().join("empty"), "").unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::create_dir(dir.path().join("sub/with index")).unwrap();
+    fs::write(dir.path().join("sub/with index/index.html"), "<p>index</p>").unwrap();
+    dir
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or("none")
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next()?;
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(": ")?;
+        found.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[tokio::test]
+async fn whole_files_and_single_ranges() {
+    let dir = site();
+    let server = up_dir(dir.path()).await;
+    for _ in 0..2 {
+        // The second time from the kept files.
+        let answer = ask(server.address, "GET", "/abc.txt", "").await;
+        assert_eq!((status(&answer), body(&answer)), ("200", "abcdef"));
+        assert_eq!(header(&answer, "content-type"), Some("text/plain"));
+        assert_eq!(header(&answer, "content-length"), Some("6"));
+        assert_eq!(header(&answer, "accept-ranges"), Some("bytes"));
+        let answer = ask(server.address, "GET", "/abc.txt", "Range: bytes=1-3\r\n").await;
+        assert_eq!((status(&answer), body(&answer)), ("206", "bcd"));
+        assert_eq!(header(&answer, "content-range"), Some("bytes 1-3/6"));
+    }
+    let answer = ask(server.address, "HEAD", "/abc.txt", "").await;
+    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("6"), ""));
+    let answer = ask(server.address, "HEAD", "/big.bin", "").await;
+    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("300000"), ""));
+    let answer = ask(server.address, "GET", "/empty", "").await;
+    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("0"), ""));
+    let answer = ask(server.address, "GET", "/abc.txt", "Range: bytes=6-\r\n").await;
+    assert_eq!((status(&answer), header(&answer, "content-range")), ("416", Some("bytes */6")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn several_ranges_small_and_large() {
+    let dir = site();
+    let server = up_dir(dir.path()).await;
+    let big = noise(300_000);
+    for (path, bytes, first, second) in
+        [("/abc.txt", &b"abcdef"[..], (1, 3), (5, 5)), ("/big.bin", &big[..], (10, 99_999), (200_000, 299_999))]
+    {
+        let ranges = format!("Range: bytes={}-{},{}-{}\r\n", first.0, first.1, second.0, second.1);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{ranges}\r\n");
+        let answer = raw(server.address, request.as_bytes()).await;
+        let cut = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8_lossy(&answer[..cut]).into_owned();
+        let length: usize = header(&head, "content-length").unwrap().parse().unwrap();
+        let parts = &answer[cut..];
+        assert_eq!((status(&head), parts.len()), ("206", length));
+        let boundary = header(&head, "content-type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let mut expected = Vec::new();
+        for (start, last) in [first, second] {
+            let kind = if path == "/abc.txt" { "text/plain" } else { "application/octet-stream" };
+            let size = bytes.len();
+            expected.extend_from_slice(
+                format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {start}-{last}/{size}\r\n\r\n")
+                    .as_bytes(),
+            );
+            expected.extend_from_slice(&bytes[start..=last]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert!(parts == expected, "{path}: the parts differ");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn validators_are_honoured() {
+    let dir = site();
+    let server = up_dir(dir.path()).await;
+    let answer = ask(server.address, "GET", "/abc.txt", "").await;
+    let (etag, modified) = (header(&answer, "etag").unwrap(), header(&answer, "last-modified").unwrap());
+    let with = |line: String| async move { ask(server.address, "GET", "/abc.txt", &line).await };
+    let answer = with(format!("If-None-Match: {etag}\r\n")).await;
+    assert_eq!((status(&answer), body(&answer), header(&answer, "etag")), ("304", "", Some(etag)));
+    assert_eq!(status(&with(format!("If-Modified-Since: {modified}\r\n")).await), "304");
+    assert_eq!(status(&with("If-Match: \"other\"\r\n".to_owned()).await), "412");
+    assert_eq!(body(&with(format!("Range: bytes=0-1\r\nIf-Range: {etag}\r\n")).await), "ab");
+    assert_eq!(body(&with("Range: bytes=0-1\r\nIf-Range: \"other\"\r\n".to_owned()).await), "abcdef");
+    // A changed file is seen at once, also one that is kept.
+    fs::write(dir.path().join("abc.txt"), "ABCDEFG").unwrap();
+    assert_eq!(body(&with(format!("If-None-Match: {etag}\r\n")).await), "ABCDEFG");
+    // And one that is renamed over.
+    fs::write(dir.path().join("new"), "renamed").unwrap();
+    fs::rename(dir.path().join("new"), dir.path().join("abc.txt")).unwrap();
+    assert_eq!(body(&with(String::new()).await), "renamed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_path_leaves_the_root() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "secret").unwrap();
+    let dir = site();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("out")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("abc.txt", dir.path().join("inside")).unwrap();
+    }
+    let server = up_dir(dir.path()).await;
+    let name = outside.path().file_name().unwrap().to_str().unwrap();
+    for path in [
+        format!("/../{name}/secret"),
+        format!("/%2e%2e/{name}/secret"),
+        format!("/.%2E/{name}/secret"),
+        format!("/..%2f{name}%2fsecret"),
+        format!("/..%5c{name}%5csecret"),
+        format!("/sub/../../{name}/secret"),
+        format!("/sub%2f..%2f..%2f{name}/secret"),
+        format!("/%252e%252e/{name}/secret"),
+        format!("/%c0%ae%c0%ae/{name}/secret"),
+        "/out/secret".to_owned(),
+        "/link".to_owned(),
+        format!("/{}/secret", outside.path().display()),
+    ] {
+        let answer = ask(server.address, "GET", &path, "").await;
+        assert!(matches!(status(&answer), "400" | "403" | "404"), "{path}: {answer}");
+        assert!(!answer.contains("secret\n") && body(&answer) != "secret", "{path}");
+        let answer = ask(server.address, "PUT", &path, "Content-Length: 1\r\n\r\nx").await;
+        assert!(status(&answer).starts_with('4'), "{path}: {answer}");
+    }
+    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
+    #[cfg(unix)]
+    assert_eq!(body(&ask(server.address, "GET", "/inside", "").await), "abcdef");
+    server.stop().await;
+
+    let mut options = StaticOptions::default();
+    options.symlinks = Symlinks::Never;
+    options.listings = Listings::Hidden;
+    let server = up(StaticFiles::new(dir.path(), options).unwrap(), Limits::default()).await;
+    #[cfg(unix)]
+    assert_eq!(status(&ask(server.address, "GET", "/inside", "").await), "404");
+    assert_eq!(status(&ask(server.address, "GET", "/abc.txt", "").await), "200");
+    assert_eq!(status(&ask(server.address, "GET", "/", "").await), "403");
+    assert_eq!(status(&ask(server.address, "PUT", "/new", "Content-Length: 0\r\n").await), "405");
+    assert!(!dir.path().join("new").exists());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn directories_redirect_list_and_show_their_index() {
+    let dir = site();
+    fs::write(dir.path().join("sub/<b>&.txt"), "x").unwrap();
+    let server = up_dir(dir.path()).await;
+    let answer = ask(server.address, "GET", "/sub?x=1", "").await;
+    assert_eq!((status(&answer), header(&answer, "location")), ("301", Some("/sub/?x=1")));
+    let answer = ask(server.address, "GET", "//sub", "").await;
+    assert_eq!(header(&answer, "location"), Some("/sub/"), "never to another host");
+    let answer = ask(server.address, "GET", "/sub/", "").await;
+    assert!(body(&answer).contains("&lt;b&gt;&amp;.txt") && body(&answer).contains("./with%20index/"), "{answer}");
+    let answer = ask(server.address, "GET", "/sub/with%20index/", "").await;
+    assert_eq!((body(&answer), header(&answer, "content-type")), ("<p>index</p>", Some("text/html")));
+    assert_eq!(status(&ask(server.address, "GET", "/abc.txt/", "").await), "404");
+    assert_eq!(status(&ask(server.address, "GET", "/abc.txt/x", "").await), "404");
+    assert_eq!(status(&ask(server.address, "GET", "/nothing", "").await), "404");
+    let answer = ask(server.address, "DELETE", "/abc.txt", "").await;
+    assert_eq!((status(&answer), header(&answer, "allow")), ("405", Some("GET, HEAD, PUT")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn precompressed_siblings_are_sent_to_who_likes_them() {
+    let dir = site();
+    fs::write(dir.path().join("abc.txt.gz"), "gzipped").unwrap();
+    fs::write(dir.path().join("abc.txt.br"), "brotli").unwrap();
+    let server = up_dir(dir.path()).await;
+    for _ in 0..2 {
+        for (accept, coding, expected) in [
+            ("", None, "abcdef"),
+            ("Accept-Encoding: gzip\r\n", Some("gzip"), "gzipped"),
+            ("Accept-Encoding: gzip;q=0.5, br\r\n", Some("br"), "brotli"),
+            ("Accept-Encoding: zstd\r\n", None, "abcdef"),
+        ] {
+            let answer = ask(server.address, "GET", "/abc.txt", accept).await;
+            assert_eq!((header(&answer, "content-encoding"), body(&answer)), (coding, expected), "{accept}");
+            assert_eq!(header(&answer, "vary"), Some("accept-encoding"));
+            assert_eq!(header(&answer, "content-type"), Some("text/plain"));
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_replace_whole_and_leave_nothing_behind() {
+    let dir = site();
+    let server = up_dir(dir.path()).await;
+    let put = |path: &'static str, lines: &'static str| async move { ask(server.address, "PUT", path, lines).await };
+    let answer = put("/new.txt", "Content-Length: 3\r\n\r\nnew").await;
+    assert_eq!(status(&answer), "201", "{answer}");
+    assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "new");
+    let answer = put("/new.txt", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").await;
+    assert_eq!(status(&answer), "200");
+    assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "abcde");
+    assert_eq!(status(&put("/nodir/x", "Content-Length: 1\r\n\r\nx").await), "409");
+    assert_eq!(status(&put("/sub", "Content-Length: 1\r\n\r\nx").await), "409");
+    assert_eq!(status(&put("/sub/", "Content-Length: 1\r\n\r\nx").await), "409");
+    assert_eq!(status(&put("/new.txt", "If-None-Match: *\r\nContent-Length: 1\r\n\r\nx").await), "412");
+    assert_eq!(status(&put("/new.txt", "Content-Range: bytes 0-0/5\r\nContent-Length: 1\r\n\r\nx").await), "400");
+    assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "abcde");
+    server.stop().await;
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(".tidegate")), "{names:?}");
+}
+
+#[tokio::test]
+async fn large_files_arrive_whole_over_both_protocols() {
+    let dir = site();
+    let bytes = noise(5_000_000);
+    fs::write(dir.path().join("large"), &bytes).unwrap();
+    let server = up_dir(dir.path()).await;
+    for protocol in [tidegate_http::Protocol::One, tidegate_http::Protocol::Two] {
+        let client = crate::common::client_with(|options| options.protocol = protocol);
+        let mut source = client.get(&server.url("/large"), 0).await.unwrap();
+        assert_eq!(tidegate_io::Source::size_hint(&source), Some(5_000_000));
+        assert!(read_all(&mut source).await.unwrap() == bytes, "{protocol:?}");
+        let mut source = client.get(&server.url("/large"), 4_999_990).await.unwrap();
+        assert_eq!(read_all(&mut source).await.unwrap(), bytes[4_999_990..]);
+    }
+    drop(client());
+    server.stop().await;
+}
