@@ -17,6 +17,8 @@ use http_body::{Frame, SizeHint};
 use tidegate::{AbortReason, Cause, Ready, Receiver, StopReason};
 use tokio::time::Instant;
 
+use crate::breaker::Breaker;
+
 /// The largest frame handed to hyper.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024;
 
@@ -115,6 +117,7 @@ pub(crate) struct StreamBody {
     last: Option<Bytes>,
     trailers: Arc<Mutex<Option<HeaderMap>>>,
     progress: Option<Arc<Progress>>,
+    breaker: Breaker,
     /// What must live as long as the body is read: a write end whose producers are called from in here.
     keep: Option<Box<dyn Send + Sync>>,
     state: State,
@@ -128,7 +131,8 @@ enum State {
 }
 
 impl StreamBody {
-    pub(crate) fn new(receiver: Receiver, length: Option<u64>, trailers: Arc<Mutex<Option<HeaderMap>>>) -> Self {
+    pub(crate) fn new(receiver: Receiver, length: Option<u64>, trailers: Arc<Mutex<Option<HeaderMap>>>, breaker: Breaker) -> Self {
+        breaker.begin();
         Self {
             receiver: Some(receiver),
             length,
@@ -136,6 +140,7 @@ impl StreamBody {
             last: None,
             trailers,
             progress: None,
+            breaker,
             keep: None,
             state: State::Data,
         }
@@ -204,6 +209,7 @@ impl StreamBody {
         if let Some(receiver) = self.receiver.take() {
             receiver.complete();
         }
+        self.breaker.complete();
         self.end(State::Trailers);
         match self.last.take() {
             Some(frame) => Some(Ok(Frame::data(frame))),
@@ -276,6 +282,7 @@ impl Body {
             && let Some(receiver) = stream.receiver.take()
         {
             receiver.complete();
+            stream.breaker.complete();
             stream.end(State::Done);
         }
     }

@@ -30,6 +30,20 @@ impl Breaker {
             Self::Body => {}
         }
     }
+
+    /// The message begins.
+    pub(crate) fn begin(&self) {
+        if let Self::Connection(switch, Ending::Reset) = self {
+            switch.begin_ambiguous();
+        }
+    }
+
+    /// The message is complete.
+    pub(crate) fn complete(&self) {
+        if let Self::Connection(switch, Ending::Reset) = self {
+            switch.end_ambiguous();
+        }
+    }
 }
 
 /// Ends the task of one HTTP/2 stream.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -50,33 +50,33 @@ pub(crate) enum Ending {
     Reset,
 }
 
-const LIVE: u8 = 0;
-const ARMED_CLOSE: u8 = 1;
-const ARMED_RESET: u8 = 2;
-const KILLED: u8 = 3;
-
 /// Ends a connection from outside of hyper. Shared by the guard and by whatever may abort.
 #[derive(Debug, Default)]
 pub(crate) struct KillSwitch {
-    state: AtomicU8,
+    armed: AtomicBool,
+    /// Until the body under way is complete, the end of the connection would look like its end.
+    ambiguous: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
 impl KillSwitch {
     /// A response was aborted: the connection ends as soon as it would have to wait for the peer.
     pub(crate) fn arm(&self, ending: Ending) {
-        let state = match ending {
-            Ending::Close => ARMED_CLOSE,
-            Ending::Reset => ARMED_RESET,
-        };
-        self.state.fetch_max(state, Ordering::AcqRel);
+        if ending == Ending::Reset {
+            self.ambiguous.store(true, Ordering::Release);
+        }
+        self.armed.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// The connection ends now, with a reset.
-    pub(crate) fn kill(&self) {
-        self.state.store(KILLED, Ordering::Release);
-        self.wake();
+    /// A body begins whose end is the end of the connection: whatever ends it before its time must reset it.
+    pub(crate) fn begin_ambiguous(&self) {
+        self.ambiguous.store(true, Ordering::Release);
+    }
+
+    /// That body is complete.
+    pub(crate) fn end_ambiguous(&self) {
+        self.ambiguous.store(self.armed.load(Ordering::Acquire), Ordering::Release);
     }
 
     fn wake(&self) {
@@ -84,10 +84,6 @@ impl KillSwitch {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    fn state(&self) -> u8 {
-        self.state.load(Ordering::Acquire)
     }
 
     fn register(&self, waker: &Waker) {
@@ -130,19 +126,10 @@ impl<W: Wire> Guarded<W> {
         self.ahead = ahead;
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.switch.state() == KILLED {
-            self.wire.reset_on_close();
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was ended from this side"));
-        }
-        Ok(())
-    }
-
     /// A write waits for the peer.
     fn blocked<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.switch.register(cx.waker());
-        self.check()?;
-        if self.switch.state() != LIVE {
+        if self.switch.armed.load(Ordering::Acquire) {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "a response was aborted while the peer took nothing",
@@ -172,7 +159,7 @@ impl<W: Wire> Guarded<W> {
 
 impl<W: Wire> Drop for Guarded<W> {
     fn drop(&mut self) {
-        if self.switch.state() >= ARMED_RESET {
+        if self.switch.ambiguous.load(Ordering::Acquire) {
             self.wire.reset_on_close();
         }
     }
@@ -181,26 +168,19 @@ impl<W: Wire> Drop for Guarded<W> {
 impl<W: Wire> AsyncRead for Guarded<W> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
         if !this.ahead.is_empty() {
             let take = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead[..take]);
             this.ahead.advance(take);
             return Poll::Ready(Ok(()));
         }
-        let went = Pin::new(&mut this.wire).poll_read(cx, buf);
-        if went.is_pending() {
-            this.switch.register(cx.waker());
-            this.check()?;
-        }
-        went
+        Pin::new(&mut this.wire).poll_read(cx, buf)
     }
 }
 
 impl<W: Wire> AsyncWrite for Guarded<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check()?;
         let went = Pin::new(&mut this.wire).poll_write(cx, buf);
         this.watch(cx, went)
     }
@@ -211,7 +191,6 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check()?;
         let went = Pin::new(&mut this.wire).poll_write_vectored(cx, bufs);
         this.watch(cx, went)
     }
@@ -222,14 +201,12 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
         Pin::new(&mut this.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
-        if this.switch.state() == ARMED_RESET {
+        if this.switch.ambiguous.load(Ordering::Acquire) && this.switch.armed.load(Ordering::Acquire) {
             // A tidy end would look like the end of the body.
             this.wire.reset_on_close();
             return Poll::Ready(Ok(()));
@@ -279,19 +256,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn arming_wakes_a_blocked_write_and_killing_a_waiting_read() {
+    async fn arming_wakes_a_blocked_write() {
         let (mut near, far, switch) = guarded(4);
         let writer = tokio::spawn(async move { near.write_all(&[0; 9]).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         switch.arm(Ending::Close);
         assert_eq!(writer.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
-        drop(far);
-
-        let (mut near, far, switch) = guarded(4);
-        let reader = tokio::spawn(async move { near.read(&mut [0; 9]).await });
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        switch.kill();
-        assert_eq!(reader.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         drop(far);
     }
 

@@ -34,11 +34,17 @@ pub struct OutgoingBody {
 }
 
 impl OutgoingBody {
+    /// A consumer and the body it fills, for use with hyper without this crate's server and client. There, an abort
+    /// reaches hyper only as an error of the body.
+    pub fn pair(length: Option<u64>, marks: Marks) -> (Self, Body) {
+        Self::new(length, marks, Breaker::Body, None)
+    }
+
     /// A body and the end that hyper polls.
     pub(crate) fn new(length: Option<u64>, marks: Marks, breaker: Breaker, progress: Option<Arc<Progress>>) -> (Self, Body) {
         let (sender, receiver) = channel(marks);
         let trailers = Arc::new(Mutex::new(None));
-        let mut stream = StreamBody::new(receiver, length, Arc::clone(&trailers));
+        let mut stream = StreamBody::new(receiver, length, Arc::clone(&trailers), breaker.clone());
         if let Some(progress) = progress {
             stream = stream.watched_by(progress);
         }

@@ -42,6 +42,11 @@ impl Up {
         within(&mut self.task).await.unwrap()
     }
 
+    /// Ends at once, connections and all.
+    pub(crate) fn abort(&self) {
+        self.task.abort();
+    }
+
     pub(crate) fn ask_to_stop(&mut self) {
         drop(self.stop.take());
     }
