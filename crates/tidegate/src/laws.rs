@@ -861,7 +861,8 @@ impl<'a> Run<'a> {
 
     /// Writes until the consumer is full.
     fn fill(&mut self) {
-        let mut bytes = 9;
+        // More than a blocked device swallows: it is to stay full. With nothing held any write is taken.
+        let mut bytes = 9 + self.harness.slack();
         while self.write(bytes) == Pressure::Open {
             self.device.turn();
             bytes = (self.harness.slack() / 16).max(1);

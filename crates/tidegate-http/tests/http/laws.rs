@@ -118,8 +118,7 @@ struct Net {
 }
 
 /// What a blocked peer swallows: hyper's buffers at both ends, a window, the kernel's.
-/// The suite fills a consumer with sixteenths of it: one of them must not fit.
-const SLACK: usize = 64 * 1024 * 1024;
+const SLACK: usize = 16 * 1024 * 1024;
 
 impl Harness for Wire {
     fn make(&self, marks: Marks) -> Subject {
