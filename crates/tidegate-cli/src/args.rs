@@ -79,6 +79,9 @@ pub(crate) struct CopyArgs {
     /// Append to an existing file; an abort cuts it back to its old length
     #[arg(long, help_heading = "Copy")]
     pub(crate) append: bool,
+    /// Continue where an earlier copy broke off: the source is read from as far as the file or FTP target reaches
+    #[arg(long, help_heading = "Copy", conflicts_with_all = ["append", "checksum"])]
+    pub(crate) resume: bool,
     /// When to draw the progress line
     #[arg(long, env = "TIDEGATE_PROGRESS", value_name = "WHEN", help_heading = "Output")]
     pub(crate) progress: Option<When>,
@@ -189,9 +192,9 @@ pub(crate) struct FtpArgs {
     /// Let the server connect to us for data
     #[arg(long)]
     pub(crate) active: bool,
-    /// Continue a transfer that broke off
+    /// Upload under NAME.part and rename it when it is complete
     #[arg(long)]
-    pub(crate) resume: bool,
+    pub(crate) part: bool,
 }
 
 /// `tidegate relay A B`.
@@ -294,9 +297,15 @@ pub(crate) struct ServeFtpArgs {
     /// Ports for passive data connections
     #[arg(long, env = "TIDEGATE_PASSIVE_PORTS", value_name = "FIRST-LAST", value_parser = parse_ports)]
     pub(crate) passive_ports: Option<(u16, u16)>,
-    /// Take at most this many connections at once
+    /// The address to name in replies to PASV, behind address translation
+    #[arg(long, env = "TIDEGATE_PASSIVE_ADDRESS", value_name = "IPV4")]
+    pub(crate) passive_address: Option<std::net::Ipv4Addr>,
+    /// Take at most this many connections at once [default: 1024]
     #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
+    /// Take at most this many connections at once from one address [default: 64]
+    #[arg(long, env = "TIDEGATE_MAX_PER_ADDRESS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_per_address: Option<u32>,
     /// Refuse logins and transfers without TLS
     #[arg(long, requires = "cert")]
     pub(crate) tls_required: bool,
@@ -341,12 +350,9 @@ pub(crate) struct FtpUserArgs {
     /// Read the password from the first line of this file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// Let this user write
-    #[arg(long)]
-    pub(crate) writable: bool,
-    /// A directory of this user's own, below the shared one
+    /// This user's own root, relative to the shared directory
     #[arg(long, value_name = "DIR")]
-    pub(crate) root: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// When to draw.

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::address::{Address, Role};
+use crate::address::{Address, Place, Role, Scheme};
 use crate::args::{Cli, Command, CopyArgs, OutputArgs};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -126,11 +126,42 @@ fn job(args: &CopyArgs) -> Result<copy::Job, Failure> {
     let empty = OsString::new();
     let source = address(&config, args.src.as_ref().unwrap_or(&empty), Role::Source)?;
     let sink = address(&config, args.dst.as_ref().unwrap_or(&empty), Role::Sink)?;
+    check(&source, &sink, &settings).map_err(Failure::usage)?;
     Ok(copy::Job {
         source,
         sink,
         settings,
     })
+}
+
+/// What the protocols can say about addresses and options before anything is opened.
+fn check(source: &Address, sink: &Address, settings: &CopySettings) -> Result<(), String> {
+    for address in [source, sink] {
+        match (address.scheme, &address.place) {
+            #[cfg(feature = "ftp")]
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
+                open::remote_file::check(url).map_err(|error| format!("{}: {error}", address.text))?;
+            }
+            #[cfg(feature = "maildir")]
+            (Scheme::Maildir, _) => {
+                open::mail::options(address).map_err(|error| format!("{}: {error}", address.text))?;
+            }
+            _ => {}
+        }
+    }
+    #[cfg(feature = "http")]
+    open::web::check(&settings.ends)?;
+    if settings.resume {
+        let from = matches!(
+            source.scheme,
+            Scheme::File | Scheme::Http | Scheme::Https | Scheme::Ftp | Scheme::Ftps
+        );
+        let to = matches!(sink.scheme, Scheme::File | Scheme::Ftp | Scheme::Ftps);
+        if !(from && to) {
+            return Err("--resume needs a file, HTTP or FTP source and a file or FTP sink".to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// One address, which may be a configured name, for its place.

@@ -3,6 +3,17 @@
 //! Knows every kind of endpoint by its open function, and in which order two ends are opened: what a source needs comes
 //! first, so that a sink is not touched for a source that is not there.
 
+#[cfg(feature = "maildir")]
+pub(crate) mod mail;
+#[cfg(feature = "pb")]
+mod pages;
+#[cfg(feature = "ftp")]
+pub(crate) mod remote_file;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(feature = "http")]
+pub(crate) mod web;
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,6 +22,8 @@ use std::time::Duration;
 use tidegate::AbortReason;
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::endpoint::tcp;
+#[cfg(feature = "tls")]
+use tidegate_io::endpoint::tls::{Server as TlsServer, Tls};
 #[cfg(unix)]
 use tidegate_io::endpoint::{
     fd::Descriptor,
@@ -94,34 +107,59 @@ impl Opener<'_> {
     ) -> Result<(BoxSource, BoxSink), Failure> {
         let at_source = |error: EndpointError| Failure::open(Side::Source, &error);
         let at_sink = |error: EndpointError| Failure::open(Side::Sink, &error);
-        match self.source(source).await.map_err(at_source)? {
+        let offset = self.offset(sink).await.map_err(at_sink)?;
+        match self.source(source, offset).await.map_err(at_source)? {
             Opening::Open(opened) => {
                 refuse_same_file(source, sink).map_err(at_sink)?;
-                let sink = self.sink(sink).await.map_err(at_sink)?;
+                let end = End {
+                    offset,
+                    size: opened.size_hint(),
+                };
+                let sink = self.sink(sink, end).await.map_err(at_sink)?;
                 Ok((opened, sink.wait().await.map_err(at_sink)?))
             }
             Opening::Waiting(later) if is_passive(sink) => {
-                let sink = self.sink(sink).await.map_err(at_sink)?;
+                let sink = self.sink(sink, End::default()).await.map_err(at_sink)?;
                 let source = async { later.await.map_err(at_source) };
                 let sink = async { sink.wait().await.map_err(at_sink) };
                 tokio::try_join!(source, sink)
             }
             Opening::Waiting(later) => {
                 let opened = later.await.map_err(at_source)?;
-                let sink = self.sink(sink).await.map_err(at_sink)?;
+                let sink = self.sink(sink, End::default()).await.map_err(at_sink)?;
                 Ok((opened, sink.wait().await.map_err(at_sink)?))
             }
         }
     }
 
-    async fn source<'a>(&'a self, address: &'a Address) -> Result<Opening<'a, BoxSource>, EndpointError> {
+    /// How much of the target is there already, when an earlier copy is to be continued.
+    async fn offset(&self, sink: &Address) -> Result<u64, EndpointError> {
+        if !self.settings.resume {
+            return Ok(0);
+        }
+        match (sink.scheme, &sink.place) {
+            (Scheme::File, Place::Path(path)) => match tokio::fs::metadata(path).await {
+                Ok(found) if found.is_file() => Ok(found.len()),
+                _ => Ok(0),
+            },
+            #[cfg(feature = "ftp")]
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => remote_file::size(url, self.settings).await,
+            _ => Ok(0),
+        }
+    }
+
+    async fn source<'a>(
+        &'a self,
+        address: &'a Address,
+        offset: u64,
+    ) -> Result<Opening<'a, BoxSource>, EndpointError> {
         let timeout = self.settings.flow.connect_timeout;
         let open: BoxSource = match (address.scheme, &address.place) {
             #[cfg(unix)]
             (Scheme::Stdio, _) => Box::new(stdin()?),
             #[cfg(unix)]
             (Scheme::File, Place::Path(path)) if is_fifo(path) => Box::new(PipeSource::open(path)?),
-            (Scheme::File, Place::Path(path)) => Box::new(FileSource::open(path).await?),
+            (Scheme::File, Place::Path(path)) => Box::new(FileSource::open(path).await?.from_offset(offset)),
             (Scheme::Tcp, Place::HostPort { host, port }) => {
                 Box::new(tcp::source(tcp::connect(&join(host, *port), timeout).await?))
             }
@@ -135,18 +173,38 @@ impl Opener<'_> {
             (Scheme::Fd, Place::Number(number)) => Box::new(Descriptor::adopt(*number)?.into_source()?),
             #[cfg(unix)]
             (Scheme::Exec | Scheme::Shell, place) => Box::new(process(place, address)?.into_source()?),
+            #[cfg(feature = "tls")]
+            (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
+                tls_connect(address, host, *port, &self.settings.ends, timeout)
+                    .await?
+                    .into_source(),
+            ),
+            #[cfg(feature = "http")]
+            (Scheme::Http | Scheme::Https, Place::Url(url)) => {
+                Box::new(web::source(url, offset, self.settings).await?)
+            }
+            #[cfg(feature = "ftp")]
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
+                Box::new(remote_file::source(url, offset, self.settings).await?)
+            }
+            #[cfg(feature = "pb")]
+            (Scheme::Pb, Place::Named { host, port, name }) => Box::new(pages::source(host, *port, name)),
             (Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen, _) => {
                 let acceptor = self.listen(address).await?;
-                return Ok(Opening::later(
-                    async move { one(acceptor, timeout).await?.source() },
-                ));
+                return Ok(Opening::later(async move {
+                    Ok(one(acceptor, timeout).await?.source())
+                }));
             }
             _ => return Err(not_here(address)),
         };
         Ok(Opening::Open(open))
     }
 
-    async fn sink<'a>(&'a self, address: &'a Address) -> Result<Opening<'a, BoxSink>, EndpointError> {
+    async fn sink<'a>(
+        &'a self,
+        address: &'a Address,
+        end: End,
+    ) -> Result<Opening<'a, BoxSink>, EndpointError> {
         let timeout = self.settings.flow.connect_timeout;
         let open: BoxSink = match (address.scheme, &address.place) {
             #[cfg(unix)]
@@ -160,6 +218,7 @@ impl Opener<'_> {
                 }));
             }
             (Scheme::File, Place::Path(path)) => Box::new(match self.settings.existing {
+                _ if end.offset > 0 => FileSink::append(path).await?,
                 Existing::Refuse => FileSink::create(path, Overwrite::Refuse).await?,
                 Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
                 Existing::Append => FileSink::append(path).await?,
@@ -175,10 +234,31 @@ impl Opener<'_> {
             (Scheme::Fd, Place::Number(number)) => Box::new(Descriptor::adopt(*number)?.into_sink()?),
             #[cfg(unix)]
             (Scheme::Exec | Scheme::Shell, place) => Box::new(process(place, address)?.into_sink()?),
+            #[cfg(feature = "tls")]
+            (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
+                tls_connect(address, host, *port, &self.settings.ends, timeout)
+                    .await?
+                    .into_sink(),
+            ),
+            #[cfg(feature = "http")]
+            (Scheme::Http | Scheme::Https, Place::Url(url)) => {
+                Box::new(web::sink(url, end.size, self.settings)?)
+            }
+            #[cfg(feature = "ftp")]
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
+                Box::new(remote_file::sink(url, end.offset, self.settings).await?)
+            }
+            #[cfg(feature = "maildir")]
+            (Scheme::Maildir, Place::Path(path)) => Box::new(mail::sink(address, path)?),
+            #[cfg(feature = "pb")]
+            (Scheme::PbListen, Place::Named { host, port, name }) => {
+                let listener = self.bind(address, host, *port).await?;
+                Box::new(pages::sink(listener, name)?)
+            }
             (Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen, _) => {
                 let acceptor = self.listen(address).await?;
                 return Ok(Opening::later(
-                    async move { one(acceptor, timeout).await?.sink() },
+                    async move { Ok(one(acceptor, timeout).await?.sink()) },
                 ));
             }
             _ => return Err(not_here(address)),
@@ -186,11 +266,48 @@ impl Opener<'_> {
         Ok(Opening::Open(open))
     }
 
+    /// A listening socket for a protocol that accepts on its own.
+    #[cfg(any(feature = "http", feature = "pb"))]
+    async fn bind(
+        &self,
+        address: &Address,
+        host: &str,
+        port: u16,
+    ) -> Result<tokio::net::TcpListener, EndpointError> {
+        let listener = tcp::Listener::bind(&join(host, port)).await?;
+        (self.announce)(&format!("{}://{}", address.row().name, listener.local_addr()?));
+        Ok(listener.into_inner())
+    }
+
     async fn listen(&self, address: &Address) -> Result<Acceptor, EndpointError> {
         let acceptor = Acceptor::bind(address, &self.settings.ends).await?;
         (self.announce)(&acceptor.address());
         Ok(acceptor)
     }
+}
+
+/// What the sink is told of the source.
+#[derive(Clone, Copy, Default)]
+struct End {
+    /// Where an earlier copy broke off.
+    offset: u64,
+    /// How many bytes are to come, where the source knows.
+    size: Option<u64>,
+}
+
+#[cfg(feature = "tls")]
+async fn tls_connect(
+    address: &Address,
+    host: &str,
+    port: u16,
+    ends: &EndSettings,
+    timeout: Duration,
+) -> Result<Tls, EndpointError> {
+    let client = tls::client(address, &ends.tls)?.handshake_timeout(timeout);
+    let stream = tcp::connect(&join(host, port), timeout).await?;
+    client
+        .connect(tcp::duplex(stream), address.option("name").unwrap_or(host))
+        .await
 }
 
 /// One connection; the listener is closed as soon as it has come.
@@ -209,11 +326,14 @@ enum Listener {
     Tcp(tcp::Listener),
     #[cfg(unix)]
     Unix(unix::Listener),
+    #[cfg(feature = "tls")]
+    Tls(tcp::Listener, TlsServer),
 }
 
 impl Acceptor {
     /// Begins to listen.
     pub(crate) async fn bind(address: &Address, ends: &EndSettings) -> Result<Self, EndpointError> {
+        #[cfg(not(feature = "tls"))]
         let _ = ends;
         let listener = match (address.scheme, &address.place) {
             (Scheme::TcpListen, Place::HostPort { host, port }) => {
@@ -221,6 +341,11 @@ impl Acceptor {
             }
             #[cfg(unix)]
             (Scheme::UnixListen, Place::Path(path)) => Listener::Unix(unix::Listener::bind(path).await?),
+            #[cfg(feature = "tls")]
+            (Scheme::TlsListen, Place::HostPort { host, port }) => {
+                let server = tls::server(address, &ends.tls)?;
+                Listener::Tls(tcp::Listener::bind(&join(host, *port)).await?, server)
+            }
             _ => return Err(not_here(address)),
         };
         Ok(Self { listener })
@@ -228,11 +353,14 @@ impl Acceptor {
 
     /// Where it can be reached: with the real port.
     pub(crate) fn address(&self) -> String {
+        let at = |scheme: &str, listener: &tcp::Listener| match listener.local_addr() {
+            Ok(at) => format!("{scheme}://{at}"),
+            Err(_) => scheme.to_owned(),
+        };
         match &self.listener {
-            Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(at) => format!("tcp-listen://{at}"),
-                Err(_) => "tcp-listen".to_owned(),
-            },
+            Listener::Tcp(listener) => at("tcp-listen", listener),
+            #[cfg(feature = "tls")]
+            Listener::Tls(listener, _) => at("tls-listen", listener),
             #[cfg(unix)]
             Listener::Unix(listener) => format!("unix-listen:{}", listener.path().display()),
         }
@@ -253,6 +381,14 @@ impl Acceptor {
                 peer: listener.path().display().to_string(),
                 stream: Stream::Unix(listener.accept().await?),
             },
+            #[cfg(feature = "tls")]
+            Listener::Tls(listener, server) => {
+                let (stream, peer) = listener.accept().await?;
+                Accepted {
+                    peer: peer.to_string(),
+                    stream: Stream::Tls(stream, server.clone()),
+                }
+            }
         })
     }
 }
@@ -267,6 +403,9 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    /// Before its handshake.
+    #[cfg(feature = "tls")]
+    Tls(TcpStream, TlsServer),
 }
 
 impl Accepted {
@@ -281,53 +420,65 @@ impl Accepted {
             Stream::Tcp(stream) => tcp::duplex(stream),
             #[cfg(unix)]
             Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer)),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream, _) => tcp::duplex(stream),
         };
         end.sink.abort(&AbortReason::Requested);
     }
 
     /// Both its ends, after whatever greeting its kind needs.
     pub(crate) async fn greet(self, timeout: Duration) -> Result<Duplex, EndpointError> {
-        self.ready(timeout).await?.duplex()
+        Ok(match self.ready(timeout).await? {
+            Connection::Tcp(stream) => tcp::duplex(stream),
+            #[cfg(unix)]
+            Connection::Unix(stream, path) => unix::duplex(stream, Path::new(&path)),
+            #[cfg(feature = "tls")]
+            Connection::Tls(session) => session.into_duplex(),
+        })
     }
 
     async fn ready(self, timeout: Duration) -> Result<Connection, EndpointError> {
-        let _ = timeout;
-        Ok(Connection {
-            peer: self.peer,
-            stream: self.stream,
+        Ok(match self.stream {
+            Stream::Tcp(stream) => Connection::Tcp(stream),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Connection::Unix(stream, self.peer),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream, server) => {
+                let server = server.handshake_timeout(timeout);
+                Connection::Tls(Box::new(server.accept(tcp::duplex(stream)).await?))
+            }
         })
     }
 }
 
 /// A connection over which bytes can go.
-struct Connection {
-    peer: String,
-    stream: Stream,
+enum Connection {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream, String),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
 }
 
 impl Connection {
-    fn source(self) -> Result<BoxSource, EndpointError> {
-        Ok(match self.stream {
-            Stream::Tcp(stream) => Box::new(tcp::source(stream)),
+    fn source(self) -> BoxSource {
+        match self {
+            Self::Tcp(stream) => Box::new(tcp::source(stream)),
             #[cfg(unix)]
-            Stream::Unix(stream) => Box::new(unix::source(stream, Path::new(&self.peer))),
-        })
+            Self::Unix(stream, path) => Box::new(unix::source(stream, Path::new(&path))),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => Box::new(session.into_source()),
+        }
     }
 
-    fn sink(self) -> Result<BoxSink, EndpointError> {
-        Ok(match self.stream {
-            Stream::Tcp(stream) => Box::new(tcp::sink(stream)),
+    fn sink(self) -> BoxSink {
+        match self {
+            Self::Tcp(stream) => Box::new(tcp::sink(stream)),
             #[cfg(unix)]
-            Stream::Unix(stream) => Box::new(unix::sink(stream, Path::new(&self.peer))),
-        })
-    }
-
-    fn duplex(self) -> Result<Duplex, EndpointError> {
-        Ok(match self.stream {
-            Stream::Tcp(stream) => tcp::duplex(stream),
-            #[cfg(unix)]
-            Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer)),
-        })
+            Self::Unix(stream, path) => Box::new(unix::sink(stream, Path::new(&path))),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => Box::new(session.into_sink()),
+        }
     }
 }
 
@@ -335,6 +486,8 @@ impl Connection {
 pub(crate) struct Dialler {
     address: Address,
     timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Client>,
     /// A listener as the other side: each connection here waits for one there.
     acceptor: Option<Acceptor>,
 }
@@ -352,6 +505,12 @@ impl Dialler {
         Ok(Self {
             address: address.clone(),
             timeout,
+            // Certificates are read once, not for each connection.
+            #[cfg(feature = "tls")]
+            tls: match address.scheme {
+                Scheme::Tls => Some(tls::client(address, &ends.tls)?.handshake_timeout(timeout)),
+                _ => None,
+            },
             acceptor,
         })
     }
@@ -373,6 +532,13 @@ impl Dialler {
             #[cfg(unix)]
             (Scheme::Unix, Place::Path(path)) => {
                 Ok(unix::duplex(unix::connect(path, self.timeout).await?, path))
+            }
+            #[cfg(feature = "tls")]
+            (Scheme::Tls, Place::HostPort { host, port }) => {
+                let client = self.tls.as_ref().ok_or_else(|| not_here(&self.address))?;
+                let stream = tcp::connect(&join(host, *port), self.timeout).await?;
+                let name = self.address.option("name").unwrap_or(host);
+                Ok(client.connect(tcp::duplex(stream), name).await?.into_duplex())
             }
             #[cfg(unix)]
             (Scheme::Stdio, _) => standard_io(),

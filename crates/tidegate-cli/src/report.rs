@@ -71,6 +71,9 @@ impl Failure {
             (_, Some(_)) if error.cause.kind == ErrorKind::Mismatch => Exit::Mismatch,
             (_, Some(_)) if error.cause.kind == ErrorKind::Truncated => Exit::Truncated,
             (_, Some(_)) if error.cause.kind == ErrorKind::TimedOut => Exit::TimedOut,
+            // Some ends are opened by their first byte.
+            (_, Some(Side::Source)) if is_opening(error.cause.kind) => Exit::SourceOpen,
+            (_, Some(Side::Sink)) if is_opening(error.cause.kind) => Exit::SinkOpen,
             (_, Some(Side::Source)) => Exit::SourceFailed,
             (_, Some(Side::Sink)) => Exit::SinkFailed,
             (_, None) => ending.map_or(Exit::Other, Ending::exit),
@@ -116,6 +119,10 @@ impl Failure {
             report.slow_side()
         )
     }
+}
+
+fn is_opening(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Open | ErrorKind::Exists)
 }
 
 /// Whether the sink is this program's standard output.

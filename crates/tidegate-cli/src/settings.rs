@@ -133,6 +133,8 @@ pub(crate) struct CopySettings {
     pub(crate) size: Option<u64>,
     pub(crate) checksum: Option<Wanted>,
     pub(crate) existing: Existing,
+    /// Go on where an earlier copy broke off.
+    pub(crate) resume: bool,
     pub(crate) ends: EndSettings,
 }
 
@@ -145,7 +147,7 @@ pub(crate) struct EndSettings {
     pub(crate) retries: u32,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) active: bool,
-    pub(crate) resume: bool,
+    pub(crate) part: bool,
 }
 
 impl CopySettings {
@@ -166,6 +168,7 @@ impl CopySettings {
                 Wanted::parse,
             )?,
             existing,
+            resume: args.resume,
             ends: EndSettings {
                 tls: tls(&args.tls, defaults),
                 headers: args.http.header.clone(),
@@ -177,7 +180,7 @@ impl CopySettings {
                     .clone()
                     .or_else(|| defaults.password_file.clone()),
                 active: args.ftp.active,
-                resume: args.ftp.resume,
+                part: args.ftp.part,
             },
         })
     }

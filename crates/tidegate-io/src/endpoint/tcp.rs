@@ -124,6 +124,11 @@ impl Listener {
         Ok(Self { listener })
     }
 
+    /// The socket itself, for a server that accepts on its own.
+    pub fn into_inner(self) -> TcpListener {
+        self.listener
+    }
+
     /// Where it listens.
     ///
     /// # Errors

@@ -23,6 +23,22 @@ pub use self::config::{Identity, Options, Verification};
 use self::engine::Engine;
 use crate::{Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, Sink, Source};
 
+/// The configuration a [`Client`] of these options would use, for protocols that speak TLS themselves.
+///
+/// # Errors
+/// As [`Client::new`].
+pub fn client_config(options: &Options) -> Result<Arc<ClientConfig>, EndpointError> {
+    config::client(options)
+}
+
+/// The configuration a [`Server`] of these options would use, for protocols that speak TLS themselves.
+///
+/// # Errors
+/// As [`Server::new`].
+pub fn server_config(identity: &Identity, options: &Options) -> Result<Arc<ServerConfig>, EndpointError> {
+    config::server(identity, options)
+}
+
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 

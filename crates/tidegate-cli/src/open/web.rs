@@ -1,0 +1,80 @@
+//! `http://` and `https://` addresses.
+//!
+//! Knows which option becomes which setting of the client.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tidegate_http::{Client, ClientOptions, GetSource, UploadSink};
+use tidegate_io::{Blame, EndpointError, ErrorKind};
+
+use super::tls;
+use crate::settings::{CopySettings, EndSettings};
+
+/// Asks for a download from an offset on and waits for the head of the answer.
+pub(super) async fn source(
+    url: &str,
+    offset: u64,
+    settings: &CopySettings,
+) -> Result<GetSource, EndpointError> {
+    client(url, settings)?.get(url, offset).await
+}
+
+/// An upload; it begins with the first byte.
+pub(super) fn sink(
+    url: &str,
+    size: Option<u64>,
+    settings: &CopySettings,
+) -> Result<UploadSink, EndpointError> {
+    let method = method(&settings.ends).map_err(wrong)?;
+    client(url, settings)?.upload(method, url, size)
+}
+
+/// Checks what can be checked before anything is opened.
+///
+/// # Errors
+/// A sentence saying what is wrong.
+pub(crate) fn check(ends: &EndSettings) -> Result<(), String> {
+    headers(ends)?;
+    method(ends)?;
+    Ok(())
+}
+
+fn client(url: &str, settings: &CopySettings) -> Result<Client, EndpointError> {
+    let mut options = ClientOptions::default();
+    options.headers = headers(&settings.ends).map_err(wrong)?;
+    options.connect_timeout = settings.flow.connect_timeout;
+    options.retries = settings.ends.retries;
+    options.marks = settings.flow.marks;
+    if let Some(stall) = settings.flow.stall {
+        options.stall_timeout = stall;
+    }
+    // Redirects may lead to TLS; roots that cannot be had are only an error where they are needed.
+    match tls::client_config(&settings.ends.tls) {
+        Ok(config) => options.tls = Some(config),
+        Err(error) if url.starts_with("https:") => return Err(error),
+        Err(_) => {}
+    }
+    Ok(Client::new(options))
+}
+
+fn headers(ends: &EndSettings) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::new();
+    for header in &ends.headers {
+        let wrong = || format!("--header {header:?}: write `Name: value`");
+        let (name, value) = header.split_once(':').ok_or_else(wrong)?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
+        map.append(name, HeaderValue::try_from(value.trim()).map_err(|_| wrong())?);
+    }
+    Ok(map)
+}
+
+fn method(ends: &EndSettings) -> Result<Method, String> {
+    match &ends.method {
+        None => Ok(Method::PUT),
+        Some(method) => Method::from_bytes(method.as_bytes())
+            .map_err(|_| format!("--method {method:?} is no HTTP method")),
+    }
+}
+
+fn wrong(what: String) -> EndpointError {
+    EndpointError::new(ErrorKind::Open, Blame::Caller, what)
+}
