@@ -194,8 +194,9 @@ where
     loop {
         let hears = said == Said::Nothing && ears == Ears::Open && session.queue_has_room();
         tokio::select! {
+            // The control connection first: a client that was killed closes both, and then the end of its data is no
+            // end of a file, which stream mode alone cannot tell.
             biased;
-            result = &mut work => return Ok((said, result)),
             line = session.control.next_line(), if hears => {
                 said = match line {
                     Ok(Some(line)) => obey_now(session, line, handle).await?,
@@ -211,6 +212,7 @@ where
                     (_, None) => return Ok((said, F::Output::interrupted())),
                 }
             }
+            result = &mut work => return Ok((said, result)),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -61,6 +62,8 @@ pub struct Upload {
     durability: Durability,
     job: Option<JoinHandle<Result<usize, StorageError>>>,
     ending: Option<JoinHandle<Result<(), StorageError>>>,
+    /// Set by an abort, looked at before the rename.
+    given_up: Arc<AtomicBool>,
     name: String,
 }
 
@@ -139,6 +142,7 @@ impl Upload {
             durability,
             job: None,
             ending: None,
+            given_up: Arc::default(),
             name: String::from_utf8_lossy(&path.to_bytes()).into_owned(),
         })
     }
@@ -186,8 +190,9 @@ impl Upload {
 
     fn start_commit(&mut self) {
         let (file, place, durability) = (Arc::clone(&self.file), self.place.clone(), self.durability);
+        let given_up = Arc::clone(&self.given_up);
         self.ending = Some(tokio::task::spawn_blocking(move || {
-            commit(&file, place, durability)
+            commit(&file, place, durability, &given_up)
         }));
     }
 
@@ -196,7 +201,8 @@ impl Upload {
         let Some(place) = self.place.take() else {
             return;
         };
-        let (file, job) = (Arc::clone(&self.file), self.job.take());
+        self.given_up.store(true, Ordering::SeqCst);
+        let (file, job, commit) = (Arc::clone(&self.file), self.job.take(), self.ending.take());
         let undo = move || {
             place.undo(&file);
             Ok(())
@@ -206,6 +212,9 @@ impl Upload {
                 // What is still being written must be down before it is kept or removed.
                 if let Some(job) = job {
                     let _ = job.await;
+                }
+                if let Some(commit) = commit {
+                    let _ = commit.await;
                 }
                 tokio::task::spawn_blocking(undo).await.unwrap_or(Ok(()))
             }));
@@ -302,10 +311,7 @@ impl Sink for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // A commit under way owns its copy of the place and ends by itself.
-        if self.ending.is_none() {
-            self.start_undo();
-        }
+        self.start_undo();
     }
 }
 
@@ -436,9 +442,17 @@ impl Place {
     }
 }
 
-fn commit(file: &File, place: Option<Place>, durability: Durability) -> Result<(), StorageError> {
+fn commit(
+    file: &File,
+    place: Option<Place>,
+    durability: Durability,
+    given_up: &AtomicBool,
+) -> Result<(), StorageError> {
     if durability == Durability::Synced {
         file.sync_all()?;
+    }
+    if given_up.load(Ordering::SeqCst) {
+        return Err(io::Error::from(io::ErrorKind::Interrupted).into());
     }
     if let Some(Place::Beside {
         dir,
