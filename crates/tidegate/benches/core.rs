@@ -51,7 +51,11 @@ impl Source {
 
     fn run(&self) {
         if let Some(to) = self.to.upgrade() {
-            while !self.paused.load(Ordering::Relaxed) && self.write(&*to).is_some() {}
+            while !self.paused.load(Ordering::Relaxed) {
+                if self.write(&*to).is_none() {
+                    return;
+                }
+            }
         }
     }
 }
