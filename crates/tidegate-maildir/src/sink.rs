@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -34,7 +34,7 @@ pub(crate) fn sink_on(path: PathBuf, options: Options, wrap: Wrap) -> MaildirSin
         wrap,
         state: State::Fresh,
         aborted: Arc::default(),
-        delivered: None,
+        delivered: Arc::default(),
     }
 }
 
@@ -45,7 +45,7 @@ pub struct MaildirSink {
     wrap: Wrap,
     state: State,
     aborted: Arc<AtomicBool>,
-    delivered: Option<PathBuf>,
+    delivered: Arc<OnceLock<PathBuf>>,
 }
 
 /// The delivery is in exactly one place: here, or inside the job that works on it.
@@ -65,7 +65,12 @@ type Job<T> = JoinHandle<Result<T, MaildirError>>;
 impl MaildirSink {
     /// Where the message is, once `finish` was confirmed.
     pub fn delivered(&self) -> Option<&Path> {
-        self.delivered.as_deref()
+        self.delivered.get().map(PathBuf::as_path)
+    }
+
+    /// Where the path will be found when the sink itself is out of reach.
+    pub(crate) fn delivered_slot(&self) -> Arc<OnceLock<PathBuf>> {
+        Arc::clone(&self.delivered)
     }
 
     /// Drives the opening on; `Ready(Ok)` means that the state is no longer `Fresh` or `Opening`.
@@ -123,7 +128,7 @@ impl Sink for MaildirSink {
             State::Finishing(job) => {
                 let committed = ready!(poll_job(job, cx));
                 self.state = State::Gone;
-                self.delivered = Some(committed?);
+                let _ = self.delivered.set(committed?);
                 self.state = State::Done;
                 Poll::Ready(Ok(Confirmation::Confirmed))
             }

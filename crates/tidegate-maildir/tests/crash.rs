@@ -120,7 +120,10 @@ fn a_killed_delivery_is_whole_or_absent_and_the_acknowledged_are_there() {
         sweep_age: Some(Duration::ZERO),
         ..Options::default()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (message, delivery) = append(mailbox.clone(), options, Marks::default());
         message.finish();
@@ -138,7 +141,10 @@ fn four_writers_lose_nothing() {
         .map(|writer| {
             let mailbox = directory.path().to_owned();
             std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(async {
                     for number in 0..EACH {
                         let (message, delivery) =

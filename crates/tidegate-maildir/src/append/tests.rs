@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,7 +85,7 @@ struct MessageDevice {
     runtime: Runtime,
     disk: Arc<Disk>,
     directory: TempDir,
-    delivery: JoinHandle<Result<PathBuf, EndpointError>>,
+    delivery: JoinHandle<Result<PathBuf, DriveError>>,
     outcome: Outcome,
 }
 
@@ -187,14 +187,14 @@ fn names(directory: impl AsRef<Path>) -> Vec<String> {
 
 /// A pull producer over pieces, which unregisters and finishes when they are out.
 struct Pieces {
-    to: Arc<Sender>,
+    to: Arc<SinkConsumer>,
     pieces: Mutex<Vec<Bytes>>,
     events: Mutex<String>,
     pulls: AtomicUsize,
 }
 
 impl Pieces {
-    fn start(to: Sender, pieces: impl IntoIterator<Item = Bytes>) -> Arc<Self> {
+    fn start(to: SinkConsumer, pieces: impl IntoIterator<Item = Bytes>) -> Arc<Self> {
         let mut pieces: Vec<_> = pieces.into_iter().collect();
         pieces.reverse();
         let to = Arc::new(to);
