@@ -343,7 +343,7 @@ mod tests {
         assert!(bucket.is_idle(seconds(10)));
     }
 
-    /// CASES 129, D73: the narrower parent decides.
+    /// CASES 129 (D73): the narrower parent decides.
     #[test]
     fn a_nested_limit_obeys_its_parent() {
         let parent = Limiter::new(rate(1, 100), Duration::ZERO);
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(child.bucket().available(seconds(10)), 10);
     }
 
-    /// B49, D72, D74, D75: a sweep removes every idle limit, keeps those in use, and needs no counting by hand.
+    /// CASES B49 (D72, D74, D75): a sweep removes every idle limit, keeps those in use, and needs no counting by hand.
     #[test]
     fn a_sweep_removes_idle_limits_and_keeps_used_ones() {
         let mut limits = LimiterMap::new(rate(2, 10), None);

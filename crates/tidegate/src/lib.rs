@@ -143,6 +143,29 @@
 //! | D61, D62 | a pause inside a resume loses data; finish overtakes held bytes | stage: laws 1, 7 and 9 |
 //! | D67 | `>=` in one place, `>` in all others | one gate, walk |
 //! | D85, D86 | a consumer without marks or stop | one gate: laws 2, 3 and 5 |
+//! | D17 | a half-close that is named and not done | law 9, CASES B5 |
+//! | D18 | an end without a reason | type: `StopReason`, `AbortReason` |
+//! | D31 | a small write just before the end is lost | law 9, CASES 73, B23 |
+//! | D32, D33 | re-entrant writes lost or doubled | law 1, CASES 6, 7, B25 |
+//! | D37 | a paused consumer does not notice the end | law 11 |
+//! | D38 | no limit of its own | law 2: `max` |
+//! | D47, D76 | unregistering after the end, or with none registered | law 6, CASES 3, 72 |
+//! | D49 | a failed registration leaves half of itself | type: `AlreadyRegistered` gives it back; CASES 1 |
+//! | D60, D71 | text for bytes, fractions for tokens | type: `Bytes`; the token bucket is exact |
+//! | D64 | a proxy that detaches for ever | CASES 114 |
+//! | D69, D70 | a shaper without tokens stalls or asserts | CASES B46, B47 |
+//! | D72, D73, D74, D75 | nested buckets and their sweep | CASES 129, B49 |
+//! | D77 | a throttle without a producer | CASES B50 |
+//! | D83, D84 | a forwarder that never closes, or forgets its peer | CASES B53 |
+//! | D100 | an empty write ends the stream | law 12, CASES 40, B59 |
+//! | D101 | an exact-length consumer that is no consumer | CASES 177, 178, 180 |
+//! | D103 | counted pauses | told state is level-triggered; CASES 79, B61 |
+//! | D108, D110 | a signal after the end | law 5 |
+//! | D114 | a protocol adapter that never pulls | CASES B65 |
+//!
+//! *CASES n*: a numbered scenario in `tests/cases`, played over every consumer it fits; a test there holds each number as
+//! played, belonging elsewhere, or exempt with a word why. Defects of sockets, TLS, files and processes are the driver
+//! crate's, those of HTTP, FTP, maildir and Perspective Broker their own crates'.
 #![forbid(unsafe_code)]
 
 mod adapters;

@@ -12,8 +12,8 @@ use crate::adapters::answering;
 use crate::connection::{End, Lane, Pump};
 use crate::front::total;
 use crate::{
-    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Marks, Outcome, Pressure,
-    Producer, Protocol, Stage, WriteError,
+    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Hold, HoldReason, Marks,
+    Outcome, Pressure, Producer, Protocol, Stage, WriteError,
 };
 
 /// A pump that delivers each write as it was made.
@@ -168,6 +168,11 @@ impl Relay {
     /// How the stream ends.
     pub fn outcome(&self) -> Outcome {
         self.stage.outcome()
+    }
+
+    /// One more reason for the producer not to run, until the guard is dropped.
+    pub fn hold(&self, reason: HoldReason) -> Hold {
+        self.stage.hold(reason)
     }
 
     /// Bytes accepted and not yet delivered.

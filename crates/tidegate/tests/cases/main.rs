@@ -3,6 +3,7 @@
 //! `table.txt` holds the scenarios any consumer can play, in the small language of `script.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod coverage;
 mod dam;
 mod lengths;
 mod protocols;
@@ -84,4 +85,9 @@ fn the_scenarios_hold_for_the_exact_length_consumer() {
 #[test]
 fn the_scenarios_hold_for_the_throttled_consumer() {
     play_all("throttle");
+}
+
+#[test]
+fn the_scenarios_hold_for_the_relay() {
+    play_all("relay");
 }

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tidegate::loopback::{Relay, Turned};
 use tidegate::{
-    AbortReason, Consumer, ExactLength, FinishableConsumer, Hold, HoldReason, Limiter, Marks, Over, Rate,
-    Ready, Receiver, Sender, Shaper, Stage, Throttle, Throttled, channel, proxy,
+    AbortReason, Consumer, ConsumerProtocol, ExactLength, FinishableConsumer, Hold, HoldReason, Limiter,
+    Marks, Over, Rate, Ready, Receiver, Sender, Shaper, Stage, Throttle, Throttled, channel, proxy,
 };
 
 use crate::dam::{Dam, cause};
@@ -30,6 +31,7 @@ pub(crate) fn build(name: &str, case: &Case, length: u64) -> Box<dyn Rig> {
         "length" => over_dam(|dam| ExactLength::new(dam, marks, length).unwrap()),
         "throttle" => over_dam(|dam| Throttled::new(dam, marks, &unbounded()).unwrap()),
         "shaper" => shaper(marks),
+        "relay" => relay(marks),
         other => panic!("no rig is called {other:?}"),
     }
 }
@@ -59,7 +61,8 @@ shells!(
     tidegate::proxy::PullProxy,
     ExactLength,
     Shaper,
-    Throttled
+    Throttled,
+    Relay
 );
 
 /// A channel, and a device that takes from its receiver.
@@ -219,6 +222,21 @@ fn shaper(marks: Marks) -> Box<dyn Rig> {
     rig(shaper, dam, Box::new(flush))
 }
 
+/// A relay that writes what it is given to a dam that is open: a flush clears it.
+fn relay(marks: Marks) -> Box<dyn Rig> {
+    let dam = Arc::new(Dam::open());
+    let target = Arc::new(ConsumerProtocol::new(dam.clone()));
+    let relay = Arc::new(Relay::new(target, Arc::new(Dam::open()), marks).unwrap());
+    let clears = Arc::downgrade(&relay);
+    // An end is delivered in a turn too: asked to flush nothing, it delivers that.
+    let flush = move |held: usize| {
+        if let Some(relay) = clears.upgrade().filter(|relay| held == relay.held()) {
+            let _: Turned = relay.clear();
+        }
+    };
+    rig(relay, dam, Box::new(flush))
+}
+
 fn unbounded() -> Throttle {
     Throttle::new(Rate::per_second(NonZeroU64::MAX), None, Duration::ZERO)
 }
@@ -285,6 +303,7 @@ impl<C: Shell + 'static> Rig for DamRig<C> {
     }
 
     fn end(&self) -> String {
+        (self.flush)(0);
         lock(&self.dam.0).end.to_owned()
     }
 }

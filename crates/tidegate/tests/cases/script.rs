@@ -1,7 +1,7 @@
 //! The small language the scenarios are written in, and its parser. Knows nothing of consumers.
 //!
 //! ```text
-//! case 6 on channel stage at 0/3       numbers, the rigs it fits, marks low/high[/max]
+//! case 6 on channel proxy at 0/3       numbers, the rigs it fits, marks low/high[/max]
 //!   push p; on R: write spam           a producer, and what it does when signalled (R2: only the second time)
 //!   register p; write spam  => p=P     what is done, and what must then hold
 //!   flush                   => p=P,R,P

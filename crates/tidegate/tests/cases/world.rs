@@ -260,6 +260,8 @@ pub(crate) fn reason_word(reason: &StopReason) -> &'static str {
         StopReason::Aborted(AbortReason::Requested) => "requested",
         StopReason::Aborted(AbortReason::Dropped) => "writer-dropped",
         StopReason::Aborted(AbortReason::Panicked(_)) => "panicked",
+        // What came from further down is the reason.
+        StopReason::Aborted(AbortReason::Stopped(below)) => reason_word(below),
         StopReason::Aborted(_) => "aborted",
         StopReason::Failed(_) => "failed",
         StopReason::Closed => "closed",
