@@ -9,14 +9,11 @@ mod ends;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidegate::{FinishableConsumer, Marks, Sender};
+use tidegate::{AlreadyRegistered, FinishableConsumer, Marks};
+use tidegate_io::{SinkConsumer, SinkDriver, SourceProducer};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-
-use crate::consume::{Drain, consume};
-use crate::produce::{FeedError, feed};
 
 pub use ends::{DataSink, DataSource};
 
@@ -71,17 +68,21 @@ impl DataConnection {
         DataSink::new(self)
     }
 
-    /// The download end as a consumer for push and pull producers: `finish` closes, `abort` resets. (Twisted: `ftp.DTP`
-    /// and `ftp.SenderProtocol`.)
-    pub fn into_consumer(self, marks: Marks, stall: Duration) -> (Sender, Drain<DataSink>) {
-        consume(self.into_sink(), marks, stall)
+    /// The download end as a consumer for push and pull producers: `finish` closes, `abort` resets. The driver is to be
+    /// run. (Twisted: `ftp.DTP` and `ftp.SenderProtocol`.)
+    pub fn into_consumer(self, marks: Marks) -> (SinkConsumer, SinkDriver<DataSink>) {
+        SinkConsumer::with_driver(self.into_sink(), marks)
     }
 
-    /// The upload end as a push producer: everything the client sends goes to `consumer`, what came early first.
+    /// The upload end as a push producer, to be run: everything the client sends goes to `consumer`, what came early
+    /// first; a consumer that fails stops the client. (Twisted: `ftp.DTP.registerConsumer`.)
     ///
     /// # Errors
-    /// [`FeedError`]: a consumer that fails stops the client.
-    pub async fn produce_into(self, consumer: Arc<dyn FinishableConsumer>) -> Result<u64, FeedError> {
-        feed(self.into_source(), consumer).await
+    /// Another producer is registered; it is not disturbed.
+    pub fn into_producer(
+        self,
+        consumer: Arc<dyn FinishableConsumer>,
+    ) -> Result<SourceProducer<DataSource>, AlreadyRegistered> {
+        SourceProducer::push(self.into_source(), consumer)
     }
 }

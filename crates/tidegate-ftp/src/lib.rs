@@ -6,11 +6,9 @@
 
 pub mod ascii;
 pub mod client;
-pub mod consume;
 pub mod data;
 pub mod file;
 pub mod grammar;
-pub mod produce;
 pub mod server;
 pub mod storage;
 pub mod users;

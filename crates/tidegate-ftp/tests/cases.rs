@@ -4,7 +4,6 @@
 mod common;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Served, reset, until};
@@ -15,13 +14,11 @@ use tidegate::{
 use tidegate_ftp::data::DataConnection;
 use tidegate_ftp::file::file_consumer;
 use tidegate_ftp::grammar::VirtualPath;
-use tidegate_ftp::produce::{FeedError, feed};
 use tidegate_ftp::storage::{Access, Durability, Partial, Storage, StoreAs, Upload};
 use tidegate_io::endpoint::file::FileSource;
+use tidegate_io::{ProduceError, SourceProducer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-const STALL: Duration = Duration::from_secs(30);
 
 async fn connection() -> (DataConnection, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -114,7 +111,8 @@ async fn cases_142_a_consumer_may_resume_from_inside_write() {
     let path = directory.path().join("f");
     std::fs::write(&path, b"wobble\n").unwrap();
     let gatherer = Arc::new(Gatherer::default());
-    let fed = feed(FileSource::open(path).await.unwrap(), gatherer.clone())
+    let fed = SourceProducer::push(FileSource::open(path).await.unwrap(), gatherer.clone())
+        .unwrap()
         .await
         .unwrap();
     assert_eq!(fed, 7);
@@ -166,12 +164,15 @@ async fn cases_147_bytes_before_the_consumer_come_first() {
     client.write_all(b"b").await.unwrap();
     drop(client);
     // Only now somebody wants them.
-    let (sender, drain) = file_consumer(upload(directory.path(), "f").await, Marks::default(), STALL);
+    let (sender, drain) = file_consumer(upload(directory.path(), "f").await, Marks::default());
     let outcome = sender.outcome();
     let drain = tokio::spawn(drain);
-    assert_eq!(connection.produce_into(Arc::new(sender)).await.unwrap(), 2);
+    assert_eq!(
+        connection.into_producer(Arc::new(sender)).unwrap().await.unwrap(),
+        2
+    );
     assert_eq!(outcome.await.unwrap().bytes, 2);
-    drain.await.unwrap();
+    drain.await.unwrap().unwrap();
     assert_eq!(std::fs::read(directory.path().join("f")).unwrap(), b"ab");
 }
 
@@ -179,7 +180,7 @@ async fn cases_147_bytes_before_the_consumer_come_first() {
 #[tokio::test]
 async fn cases_148_finish_closes_the_channel_and_unregister_does_not() {
     let (connection, mut client) = connection().await;
-    let (sender, drain) = connection.into_consumer(Marks::default(), STALL);
+    let (sender, drain) = connection.into_consumer(Marks::default());
     let outcome = sender.outcome();
     tokio::spawn(drain);
     let sender = Arc::new(sender);
@@ -214,7 +215,7 @@ async fn cases_148_finish_closes_the_channel_and_unregister_does_not() {
 #[tokio::test]
 async fn cases_150_d87_a_file_consumer_takes_a_pull_producer() {
     let directory = tempfile::tempdir().unwrap();
-    let (sender, drain) = file_consumer(upload(directory.path(), "f").await, Marks::default(), STALL);
+    let (sender, drain) = file_consumer(upload(directory.path(), "f").await, Marks::default());
     let outcome = sender.outcome();
     tokio::spawn(drain);
     let puller = Arc::new(Puller {
@@ -252,30 +253,34 @@ async fn d88_d89_a_consumer_that_fails_stops_the_client() {
     client.write_all(b"early").await.unwrap();
     // Dead before the replay, and dead for all that follows.
     receiver.fail(Arc::new(std::io::Error::other("the disk died")));
-    let failed = connection.produce_into(Arc::new(sender)).await.unwrap_err();
+    let failed = connection
+        .into_producer(Arc::new(sender))
+        .unwrap()
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&failed, FeedError::Stopped(StopReason::Failed(cause)) if cause.to_string().contains("died")),
+        matches!(&failed, ProduceError::Stopped(StopReason::Failed(cause)) if cause.to_string().contains("died")),
         "{failed}"
     );
     // The client finds out: its writes fail.
     let told = async { while client.write_all(&[0; 65_536]).await.is_ok() {} };
-    tokio::time::timeout(STALL, told).await.unwrap();
+    tokio::time::timeout(common::PATIENCE, told).await.unwrap();
 }
 
 #[tokio::test]
 async fn d88_d89_a_consumer_that_fails_midway_stops_the_client() {
     let (connection, mut client) = connection().await;
     let (sender, mut receiver) = tidegate::channel(Marks::default());
-    let feeding = tokio::spawn(connection.produce_into(Arc::new(sender)));
+    let feeding = tokio::spawn(connection.into_producer(Arc::new(sender)).unwrap());
     client.write_all(b"some").await.unwrap();
     assert_eq!(receiver.recv().await.unwrap().unwrap(), "some");
     receiver.fail(Arc::new(std::io::Error::other("the disk died")));
     assert!(matches!(
         feeding.await.unwrap(),
-        Err(FeedError::Stopped(StopReason::Failed(_)))
+        Err(ProduceError::Stopped(StopReason::Failed(_)))
     ));
     let told = async { while client.write_all(&[0; 65_536]).await.is_ok() {} };
-    tokio::time::timeout(STALL, told).await.unwrap();
+    tokio::time::timeout(common::PATIENCE, told).await.unwrap();
 }
 
 #[tokio::test]
@@ -298,7 +303,7 @@ async fn d90_text_is_converted_the_right_way_in_each_direction() {
 #[tokio::test]
 async fn d91_a_write_after_the_loss_gives_the_data_back() {
     let (connection, client) = connection().await;
-    let (sender, drain) = connection.into_consumer(Marks::default(), STALL);
+    let (sender, drain) = connection.into_consumer(Marks::default());
     tokio::spawn(drain);
     let outcome = sender.outcome();
     reset(client);
@@ -313,10 +318,10 @@ async fn a_client_that_resets_while_paused_aborts_the_consumer() {
     let (connection, mut client) = connection().await;
     let marks = Marks::new(0, 1).unwrap();
     let (sender, mut receiver) = tidegate::channel(marks);
-    let feeding = tokio::spawn(connection.produce_into(Arc::new(sender)));
+    let feeding = tokio::spawn(connection.into_producer(Arc::new(sender)).unwrap());
     client.write_all(b"fills it").await.unwrap();
     let _ = receiver.ready().await.unwrap();
     reset(client);
-    assert!(matches!(feeding.await.unwrap(), Err(FeedError::Source(_))));
+    assert!(matches!(feeding.await.unwrap(), Err(ProduceError::Source(_))));
     let _ = receiver.ready().await.unwrap_err();
 }

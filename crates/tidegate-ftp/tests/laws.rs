@@ -15,16 +15,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::laws::{Control, Device, FarEnd, Harness, Subject};
 use tidegate::{AbortReason, Delivered, Marks, Outcome, StopReason};
-use tidegate_ftp::consume::consume;
 use tidegate_ftp::data::DataConnection;
 use tidegate_ftp::grammar::VirtualPath;
 use tidegate_ftp::storage::{Access, Durability, Partial, Storage, StoreAs, Upload};
-use tidegate_io::{Blame, Confirmation, EndpointError, ErrorKind, Held, Sink};
+use tidegate_io::{Blame, Confirmation, EndpointError, ErrorKind, Held, Sink, SinkConsumer};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-
-/// Longer than any law.
-const STALL: Duration = Duration::from_secs(60);
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -158,7 +154,7 @@ impl Harness for FileHarness {
                 tap: Arc::clone(&tap),
                 under_way: Held::default(),
             };
-            consume(tapped, marks, STALL)
+            SinkConsumer::with_driver(tapped, marks)
         });
         let outcome = sender.outcome();
         runtime.spawn(drain);
@@ -264,10 +260,12 @@ impl Harness for DataHarness {
         peer.set_nonblocking(true).unwrap();
         let (sender, drain) = runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(served).unwrap();
-            DataConnection::plain(stream).unwrap().into_consumer(marks, STALL)
+            DataConnection::plain(stream).unwrap().into_consumer(marks)
         });
         let outcome = sender.outcome();
-        let drain = runtime.spawn(drain);
+        let drain = runtime.spawn(async move {
+            let _ = drain.await;
+        });
         Subject {
             consumer: Arc::new(sender),
             device: Box::new(DataDevice {
