@@ -40,6 +40,24 @@ const UNPACKED: &[Peer] = &[peer("pure-ftpd", "pure-ftpd")];
 /// What goes into the Python environment.
 const PIP: &[&str] = &["twisted", "pyopenssl", "service-identity"];
 
+/// What only the benches use.
+const BENCH: &[Peer] = &[
+    peer("pv", "pv"),
+    peer("haproxy", "haproxy"),
+    peer("nc", "netcat-openbsd"),
+    peer("../lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+];
+
+/// Installs what the benches need besides; what cannot be had is left out of the tables.
+pub(crate) fn ensure_bench() -> Result<()> {
+    let missing: Vec<&Peer> = BENCH.iter().filter(|peer| find(peer.program).is_none()).collect();
+    if may_install() && !missing.is_empty() {
+        apt_update();
+        apt_install(&missing)?;
+    }
+    ensure().map(|_| ())
+}
+
 /// Installs what is missing where that is allowed, and returns the names of what is still missing.
 pub(crate) fn ensure() -> Result<Vec<String>> {
     let missing: Vec<&Peer> = APT.iter().filter(|peer| find(peer.program).is_none()).collect();

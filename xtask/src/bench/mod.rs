@@ -55,6 +55,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     if names == ["core"] {
         return Ok(());
     }
+    crate::peers::ensure_bench()?;
     rig::build()?;
     let mut sections = Vec::new();
     for (name, bench) in BENCHES.iter().filter(|bench| wanted(bench.0)) {

@@ -124,7 +124,7 @@ fn haproxy_with(option: &str, listen: u16, to: u16) -> Result<Command> {
     fs::write(
         &path,
         format!(
-            "global\n  maxconn 9950\n  nbthread 2\ndefaults\n  mode tcp\n  timeout connect 30s\n  timeout client 1h\n  \
+            "global\n  maxconn 9950\n  nbthread 2\n  maxpipes 32\ndefaults\n  mode tcp\n  timeout connect 30s\n  timeout client 1h\n  \
              timeout server 1h\n  {option}\nlisten l\n  bind {from} backlog 10000\n  server s {to}\n"
         ),
     )?;
