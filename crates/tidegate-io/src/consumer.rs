@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl SinkConsumer {
             receiver: Some(receiver),
             held: Held::default(),
             accepted: 0,
-            barrier: None,
+            barrier: Arc::new(AtomicU64::new(u64::MAX)),
             is_dirty: false,
             phase: Phase::Moving,
             drain: DRAIN_DEFAULT,
@@ -158,8 +159,9 @@ pub struct SinkDriver<K> {
     /// What the receiver shows, as the sink wants to see it.
     held: Held,
     accepted: u64,
-    /// Nothing beyond this many bytes goes to the sink.
-    barrier: Option<u64>,
+    /// Nothing beyond this many bytes goes to the sink. Looked at after the queue is, so that what was written after it
+    /// was set never slips through.
+    barrier: Arc<AtomicU64>,
     is_dirty: bool,
     phase: Phase,
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -193,14 +195,15 @@ impl<K> SinkDriver<K> {
     }
 
     /// The sink, for a change of what is below it.
+    #[cfg(feature = "tls")]
     pub(crate) fn sink_mut(&mut self) -> &mut K {
         &mut self.sink
     }
 
-    /// From now on nothing beyond the first `bytes` bytes of the stream goes to the sink.
-    pub(crate) fn set_barrier(&mut self, bytes: Option<u64>) {
-        self.barrier = bytes;
-        self.held = Held::default();
+    /// How many bytes of the stream may go to the sink; `u64::MAX` for all.
+    #[cfg(feature = "tls")]
+    pub(crate) fn barrier(&self) -> &Arc<AtomicU64> {
+        &self.barrier
     }
 }
 
@@ -222,8 +225,9 @@ impl<K: Sink> Future for SinkDriver<K> {
 
 impl<K: Sink> SinkDriver<K> {
     /// Everything before the barrier was accepted and pushed out.
+    #[cfg(feature = "tls")]
     pub(crate) fn poll_barrier(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
-        if self.barrier.is_some_and(|barrier| self.accepted >= barrier) {
+        if self.accepted >= self.barrier.load(Ordering::Acquire) {
             return self.sink.poll_flush(cx);
         }
         Poll::Pending
@@ -258,7 +262,7 @@ impl<K: Sink> SinkDriver<K> {
         };
         match receiver.poll_ready(cx) {
             Poll::Ready(Ok(Ready::Bytes)) => self.poll_bytes(cx),
-            Poll::Ready(Ok(Ready::End)) if self.barrier.is_some() => Poll::Pending,
+            Poll::Ready(Ok(Ready::End)) if self.barrier.load(Ordering::Acquire) != u64::MAX => Poll::Pending,
             Poll::Ready(Ok(Ready::End)) => {
                 self.phase = Phase::Finishing;
                 self.progress();
@@ -302,10 +306,8 @@ impl<K: Sink> SinkDriver<K> {
         let Some(receiver) = self.receiver.as_ref().filter(|_| self.held.is_empty()) else {
             return;
         };
-        let mut room = match self.barrier {
-            Some(barrier) => usize::try_from(barrier.saturating_sub(self.accepted)).unwrap_or(usize::MAX),
-            None => usize::MAX,
-        };
+        let room = self.barrier.load(Ordering::Acquire).saturating_sub(self.accepted);
+        let mut room = usize::try_from(room).unwrap_or(usize::MAX);
         for piece in receiver.pieces() {
             let taken = piece.len().min(room);
             self.held.push(piece.slice(..taken));

@@ -19,6 +19,7 @@ mod report;
 mod sink;
 mod source;
 mod spare;
+pub mod transport;
 
 pub use async_io::{AsyncSink, AsyncSource};
 pub use buffers::{BUFFER_BYTES_MIN, Buffer, Buffers};

@@ -8,3 +8,4 @@ mod process;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod transport;
