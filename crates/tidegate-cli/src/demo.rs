@@ -27,7 +27,7 @@ use crate::signals::{Signals, Wish};
 use crate::size::show_size;
 
 /// What the consumer takes a second.
-const CONSUMER_RATE: u64 = 64 << 20;
+const CONSUMER_RATE: u64 = 40 << 20;
 
 /// What code, stacks and the runtime may add to memory while it runs, beyond the marks of two flows.
 const SLACK_BYTES: u64 = 6 << 20;

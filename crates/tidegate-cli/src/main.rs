@@ -86,10 +86,26 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
             .trim_start_matches("error: ");
         let failure = Failure::usage(line);
         display::print_json(&report::failure_json(&failure, &Names::default()));
+    } else if let Some(word) = third_address(error) {
+        // clap takes a third word for a command, and complains about the first two.
+        display::print_line(&format!(
+            "error: unexpected argument '{word}' found: a copy has one source and one sink\n\nFor more information, try '--help'."
+        ));
     } else {
         let _ = error.print();
     }
     if wrong { Exit::Usage } else { Exit::Ok }
+}
+
+/// The word behind the two addresses of a copy, when that is what is wrong.
+fn third_address(error: &clap::Error) -> Option<String> {
+    if error.kind() != clap::error::ErrorKind::ArgumentConflict {
+        return None;
+    }
+    match error.get(clap::error::ContextKind::InvalidSubcommand) {
+        Some(clap::error::ContextValue::String(word)) => Some(word.clone()),
+        _ => None,
+    }
 }
 
 fn copy(args: &CopyArgs) -> Exit {

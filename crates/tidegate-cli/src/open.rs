@@ -183,6 +183,11 @@ impl Opener<'_> {
             (Scheme::Http | Scheme::Https, Place::Url(url)) => {
                 Box::new(web::source(url, offset, self.settings).await?)
             }
+            #[cfg(feature = "http")]
+            (Scheme::HttpListen, Place::HostPort { host, port }) => {
+                let listener = self.bind(address, host, *port).await?;
+                Box::new(web::listen_source(listener, self.settings))
+            }
             #[cfg(feature = "ftp")]
             (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
                 Box::new(remote_file::source(url, offset, self.settings).await?)
@@ -243,6 +248,11 @@ impl Opener<'_> {
             #[cfg(feature = "http")]
             (Scheme::Http | Scheme::Https, Place::Url(url)) => {
                 Box::new(web::sink(url, end.size, self.settings)?)
+            }
+            #[cfg(feature = "http")]
+            (Scheme::HttpListen, Place::HostPort { host, port }) => {
+                let listener = self.bind(address, host, *port).await?;
+                Box::new(web::listen_sink(listener, end.size, self.settings))
             }
             #[cfg(feature = "ftp")]
             (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {

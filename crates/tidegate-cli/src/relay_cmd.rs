@@ -476,7 +476,7 @@ impl Server {
         let mut seen: HashMap<u64, (u64, Instant)> = HashMap::new();
         let mut lost = false;
         let mut ticker = tokio::time::interval(LOOK_EVERY);
-        let waiting = self.live.with(|live| live.len());
+        let waiting = self.settings.connections_max - self.places.available_permits();
         if waiting > 0 {
             tracing::info!(
                 connections = waiting,

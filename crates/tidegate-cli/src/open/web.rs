@@ -3,8 +3,13 @@
 //! Knows which option becomes which setting of the client.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tidegate_http::{Client, ClientOptions, GetSource, UploadSink};
+use tidegate_http::{
+    Client, ClientOptions, GetSource, Limits, ListenSink, ListenSource, Server, UploadSink,
+    listen_sink as serve_one, listen_source as take_one,
+};
 use tidegate_io::{Blame, EndpointError, ErrorKind};
+
+use tokio::net::TcpListener;
 
 use super::tls;
 use crate::settings::{CopySettings, EndSettings};
@@ -26,6 +31,26 @@ pub(super) fn sink(
 ) -> Result<UploadSink, EndpointError> {
     let method = method(&settings.ends).map_err(wrong)?;
     client(url, settings)?.upload(method, url, size)
+}
+
+/// Takes one upload.
+pub(super) fn listen_source(listener: TcpListener, settings: &CopySettings) -> ListenSource {
+    take_one(server(listener, settings))
+}
+
+/// Serves one download.
+pub(super) fn listen_sink(listener: TcpListener, size: Option<u64>, settings: &CopySettings) -> ListenSink {
+    serve_one(server(listener, settings), size)
+}
+
+fn server(listener: TcpListener, settings: &CopySettings) -> Server {
+    let mut limits = Limits::default();
+    limits.marks = settings.flow.marks;
+    limits.body_bytes_max = u64::MAX;
+    if let Some(stall) = settings.flow.stall {
+        limits.stall_timeout = stall;
+    }
+    Server::from_tcp(listener).limits(limits)
 }
 
 /// Checks what can be checked before anything is opened.

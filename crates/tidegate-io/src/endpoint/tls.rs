@@ -196,22 +196,25 @@ impl Tls {
         Duplex {
             source: Box::new(TlsSource {
                 engine: Arc::clone(&shared),
+                use_: Use::BesideOther,
                 name: name.clone(),
             }),
             sink: Box::new(TlsSink {
                 engine: shared,
-                use_: Use::BesideSource,
+                use_: Use::BesideOther,
                 is_over: false,
                 name,
             }),
         }
     }
 
-    /// Only what the peer sends. Our own direction stays open until the source is dropped.
+    /// Only what the peer sends. Our own direction stays open until the stream is confirmed, and then ends in good order;
+    /// dropping the source before that resets.
     pub fn into_source(self) -> TlsSource {
         TlsSource {
             name: self.engine.name.clone(),
             engine: Arc::new(Mutex::new(self.engine)),
+            use_: Use::Alone,
         }
     }
 
@@ -232,6 +235,7 @@ const ALERT_WAIT: Duration = Duration::from_millis(200);
 /// The reading half of a TLS session.
 pub struct TlsSource {
     engine: Arc<Mutex<Engine>>,
+    use_: Use,
     name: String,
 }
 
@@ -245,10 +249,10 @@ pub struct TlsSink {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Use {
-    /// Nobody else reads.
+    /// The other half is nobody's.
     Alone,
-    /// A source reads.
-    BesideSource,
+    /// The other half is in use too.
+    BesideOther,
 }
 
 /// Held during one poll and never across a wait; both halves may be driven by different tasks.
@@ -278,6 +282,14 @@ impl Source for TlsSource {
         if let Some(source) = engine.source() {
             ready!(source.poll_stop(cx));
             engine.drop_source();
+        }
+        Poll::Ready(())
+    }
+
+    /// The peer may wait for our end: it takes that for the confirmation.
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.use_ == Use::Alone {
+            let _peer_gone = ready!(lock(&self.engine).poll_end(cx));
         }
         Poll::Ready(())
     }

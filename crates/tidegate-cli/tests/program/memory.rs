@@ -1,0 +1,100 @@
+//! What is held stays within the marks: peak memory of real copies, read from the system.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{MIB, Place, Running, go, tidegate};
+
+/// What a copy may have resident at most. Tests run an unoptimised program, whose code alone is larger.
+const PEAK_BYTES: u64 = 16 * MIB as u64;
+
+/// The peak of a process that still runs.
+fn peak(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or("0 kB");
+    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_copy_to_a_slow_reader_holds_no_more_than_allowed_and_names_the_sink() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let sending = Running::start(&mut tidegate(["--json", "/dev/zero", &format!("tcp://{at}")]));
+    let mut peer = listener.accept().unwrap().0;
+    let mut buffer = vec![0; MIB];
+    // 10 MiB a second for three seconds.
+    for _ in 0..30 {
+        let began = Instant::now();
+        peer.read_exact(&mut buffer).unwrap();
+        thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+    }
+    let most = peak(sending.child.id());
+    sending.signal("INT");
+    drop(peer);
+    let run = sending.end();
+    let last: serde_json::Value = serde_json::from_str(run.last()).unwrap();
+    assert_eq!(last["slow_side"], "sink", "{last}");
+    assert!((1..=PEAK_BYTES).contains(&most), "{most} bytes at the peak");
+}
+
+#[test]
+fn a_large_file_through_tcp_stays_small_at_both_ends() {
+    let place = Place::new(200 * MIB);
+    let mut receiving = Running::start(&mut tidegate(["tcp-listen://127.0.0.1:0", &place.text("copy")]));
+    let port = receiving.port();
+    let sending = Running::start(&mut tidegate([
+        place.text("big"),
+        format!("tcp://127.0.0.1:{port}"),
+    ]));
+    let ids = (sending.child.id(), receiving.child.id());
+    let watching = thread::spawn(move || {
+        let (mut most, mut alive) = (0, true);
+        while alive {
+            let now = (peak(ids.0), peak(ids.1));
+            most = most.max(now.0).max(now.1);
+            alive = now.0 > 0 || now.1 > 0;
+            thread::sleep(Duration::from_millis(5));
+        }
+        most
+    });
+    sending.end().expect(0);
+    receiving.end().expect(0);
+    place.holds_all("copy");
+    let most = watching.join().unwrap();
+    assert!((1..=PEAK_BYTES).contains(&most), "{most} bytes at the peak");
+}
+
+#[test]
+fn the_demo_proves_itself_without_a_terminal() {
+    let run = go(["demo", "--time", "2s"]).expect(0);
+    for part in [
+        "every byte arrived",
+        "peak memory",
+        " moved (budget ",
+        "slow side: ",
+    ] {
+        assert!(run.err.contains(part), "{part} is missing in {}", run.err);
+    }
+}
+
+#[test]
+fn a_reader_of_one_byte_at_a_time_gets_every_byte() {
+    let place = Place::new(20_000);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let sending = Running::start(&mut tidegate([place.text("big"), format!("tcp://{at}")]));
+    let mut peer = listener.accept().unwrap().0;
+    let (mut got, mut byte) = (Vec::new(), [0]);
+    while peer.read(&mut byte).unwrap() > 0 {
+        got.push(byte[0]);
+    }
+    let _ = peer.flush();
+    drop(peer);
+    sending.end().expect(0);
+    assert!(got == place.bytes);
+}
