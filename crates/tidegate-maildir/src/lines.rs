@@ -46,8 +46,8 @@ impl Normaliser {
     pub fn push(&mut self, piece: Bytes) -> Bytes {
         match self.line_ends {
             LineEnds::AsIs => piece,
-            LineEnds::Lf => self.to_lf(&piece),
-            LineEnds::Crlf => self.to_crlf(&piece),
+            LineEnds::Lf => self.with_lf(&piece),
+            LineEnds::Crlf => self.with_crlf(&piece),
         }
     }
 
@@ -61,7 +61,7 @@ impl Normaliser {
         }
     }
 
-    fn to_lf(&mut self, piece: &[u8]) -> Bytes {
+    fn with_lf(&mut self, piece: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(piece.len() + 1);
         for &byte in piece {
             if self.after_cr && byte != b'\n' {
@@ -75,7 +75,7 @@ impl Normaliser {
         out.into()
     }
 
-    fn to_crlf(&mut self, piece: &[u8]) -> Bytes {
+    fn with_crlf(&mut self, piece: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(piece.len() + piece.len() / 32 + 1);
         for &byte in piece {
             if byte == b'\n' && !self.after_cr {

@@ -183,7 +183,7 @@ async fn dovecot_reads_what_we_delivered() {
                 .join(" ");
             found_size == Some(&size) && words == flags && fields.next() == Some(&subject)
         };
-        assert!(rows.iter().any(|row| fits(row)), "{number} in {inbox}");
+        assert!(rows.iter().any(fits), "{number} in {inbox}");
     }
     let text = fetch("flow", "text", "INBOX");
     assert!(

@@ -274,10 +274,17 @@ impl State {
             return None;
         }
         let wanted = self.open && !(self.ring.is_empty() && self.waiting.is_empty());
-        if wanted != self.registered {
-            self.registered = wanted;
+        if wanted && !self.registered {
+            self.registered = true;
             self.pulled = false;
-            return Some(if wanted { Act::Register } else { Act::Unregister });
+            return Some(Act::Register);
+        }
+        // A registration begins with a pull, full or not. Ending one before the next pull of its own accord (which says
+        // that the connection has drained) and beginning another would be a way around the gate.
+        if !wanted && self.registered && self.pulled {
+            self.registered = false;
+            self.pulled = false;
+            return Some(Act::Unregister);
         }
         if !self.pulled {
             return None;

@@ -142,15 +142,13 @@ pub(crate) fn collect(broker: &Broker, value: &Value) -> Vec<Reference> {
             Value::Remote(number) => {
                 references.push(Reference::new(broker, Luid::Number(*number), Counting::Counted));
             }
-            Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items) => {
-                if seen.insert(Arc::as_ptr(items).cast::<u8>().addr()) {
-                    open.extend(items.iter());
-                }
+            Value::List(items) | Value::Tuple(items) | Value::Set(items) | Value::FrozenSet(items)
+                if seen.insert(Arc::as_ptr(items).cast::<u8>().addr()) =>
+            {
+                open.extend(items.iter());
             }
-            Value::Dict(pairs) => {
-                if seen.insert(Arc::as_ptr(pairs).cast::<u8>().addr()) {
-                    open.extend(pairs.iter().flat_map(|(key, item)| [key, item]));
-                }
+            Value::Dict(pairs) if seen.insert(Arc::as_ptr(pairs).cast::<u8>().addr()) => {
+                open.extend(pairs.iter().flat_map(|(key, item)| [key, item]));
             }
             _ => {}
         }

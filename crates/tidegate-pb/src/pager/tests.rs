@@ -155,7 +155,7 @@ impl Harness for FilePagers {
     fn make(&self, marks: Marks) -> Subject {
         let wire = Wire::new();
         // Another pager is under way: else the connection would take the first page of a device that accepts nothing.
-        let _ = page_string(&wire.object(2), Bytes::from_static(b"ff"), 1);
+        drop(page_string(&wire.object(2), Bytes::from_static(b"ff"), 1));
         let (sender, paging) = page_file(&wire.collector(), marks, PAGE);
         let outcome = sender.outcome();
         let device = PagerDevice {
