@@ -16,6 +16,7 @@ use tidegate::{AbortReason, Gate, HoldReason, Marks, StopReason, TokenBucket};
 use tokio::time::{Instant, Sleep};
 
 use crate::handle::{FlowHandle, FlowState, Shared, WISH_ABORT, WISH_RATE, WISH_STOP};
+use crate::lane::{Kernel, Step};
 use crate::rate::{self, SharedRate};
 use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report, Side};
 use crate::{Blame, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
@@ -57,6 +58,7 @@ pub struct Flow<S, K> {
     pub(crate) stall_held_only: bool,
     phase: Phase,
     lane: LaneChoice,
+    kernel: Kernel,
     limits: Limits,
     rate: Option<Box<TokenBucket>>,
     total: Option<SharedRate>,
@@ -157,6 +159,7 @@ impl<S, K> Flow<S, K> {
             stall_held_only: false,
             phase: Phase::Moving,
             lane: LaneChoice::Auto,
+            kernel: Kernel::default(),
             limits: Limits {
                 stall: None,
                 drain: DRAIN_DEFAULT,
@@ -288,7 +291,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 Poll::Pending if turn.yielded => return Poll::Pending,
                 Poll::Pending => match self.poll_limits(cx) {
                     Poll::Ready(Verdict::Again) => {}
-                    Poll::Ready(Verdict::Sent(confirmation)) => self.phase = Phase::Confirming(confirmation),
+                    Poll::Ready(Verdict::Sent(confirmation)) => match self.phase {
+                        Phase::Confirming(_) => return Poll::Ready(Ok(self.finished(confirmation))),
+                        _ => self.phase = Phase::Confirming(confirmation),
+                    },
                     Poll::Ready(Verdict::Late(error)) => self.begin_abort(error, Some(AbortReason::TimedOut)),
                     Poll::Ready(Verdict::LateAbort) => return Poll::Ready(Err(self.aborted())),
                     Poll::Pending => return Poll::Pending,
@@ -337,11 +343,23 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 HoldReason::User,
                 if self.shared.is_held() { Out::Yes } else { Out::No },
             );
+            if self.kernel.held() > 0 {
+                // Only an empty pipe is spliced into: on that lane the low mark is 0.
+                return self.wait_kernel_sink(cx);
+            }
             if !self.reads.running {
                 return self.wait_paused(cx, sink_waits);
             }
             self.shared.enter(FlowState::Reading);
             let most = self.marks.chunk().min(allowed);
+            if !sink_waits && self.in_kernel() {
+                match self.poll_kernel(cx, turn, most) {
+                    Kerneled::Moved => continue,
+                    Kerneled::SourceWaits => return self.wait_source(cx, false),
+                    Kerneled::SinkWaits => return self.wait_kernel_sink(cx),
+                    Kerneled::Copy => {}
+                }
+            }
             match self.source.poll_read(cx, &mut self.buffers, most) {
                 Poll::Ready(Ok(Some(bytes))) => {
                     turn.worked(bytes.len());
@@ -357,9 +375,64 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
     }
 
-    fn took(&mut self, bytes: bytes::Bytes) {
-        Shared::count(&self.shared.bytes_read, bytes.len());
+    /// Whether bytes may travel in the kernel now: nobody needs to see or count out each of them.
+    fn in_kernel(&mut self) -> bool {
+        let seen = self.inspect.is_some() || self.rate.is_some() || self.total.is_some();
+        let bytes_read = self.shared.bytes_read.load(Relaxed);
+        !seen
+            && self
+                .kernel
+                .is_chosen(self.lane, &self.source, &self.sink, bytes_read)
+    }
+
+    fn poll_kernel(&mut self, cx: &mut Context<'_>, turn: &mut Turn, most: usize) -> Kerneled {
+        let lane = self.kernel.lane();
+        match self.kernel.poll_step(cx, &mut self.source, &mut self.sink, most) {
+            Step::In(count) => {
+                self.count_in(count);
+                self.shared.set_lane(lane);
+                turn.worked(count);
+                Kerneled::Moved
+            }
+            Step::Across(count) => {
+                self.count_in(count);
+                self.count_out(count);
+                if count > 0 {
+                    self.shared.set_lane(lane);
+                }
+                turn.worked(count);
+                Kerneled::Moved
+            }
+            Step::SourceWaits => Kerneled::SourceWaits,
+            Step::SinkWaits | Step::Works => Kerneled::SinkWaits,
+            Step::CopyOnce | Step::Refused => Kerneled::Copy,
+        }
+    }
+
+    /// The sink takes nothing: the kernel's own queue is the full one.
+    fn wait_kernel_sink(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
+        self.shared.enter(FlowState::WaitingSink);
+        self.watch_source(cx)?;
+        Poll::Pending
+    }
+
+    fn count_in(&mut self, count: usize) {
+        Shared::count(&self.shared.bytes_read, count);
         self.clock.moved = true;
+        self.gate.wrote(count);
+        self.shared.set_held(self.gate.held());
+        self.heed_gate();
+    }
+
+    fn count_out(&mut self, count: usize) {
+        Shared::count(&self.shared.bytes_sent, count);
+        self.clock.moved = true;
+        self.gate.drained(count);
+        self.shared.set_held(self.gate.held());
+        self.heed_gate();
+    }
+
+    fn took(&mut self, bytes: bytes::Bytes) {
         if let Some(rate) = &mut self.rate {
             rate.spend(bytes.len() as u64, self.shared.age(Instant::now()));
         }
@@ -369,14 +442,16 @@ impl<S: Source, K: Sink> Flow<S, K> {
         if let Some(inspect) = &mut self.inspect {
             inspect(&bytes);
         }
-        self.gate.wrote(bytes.len());
+        let count = bytes.len();
         self.held.push(bytes);
-        self.shared.set_held(self.held.len());
-        self.heed_gate();
+        self.count_in(count);
     }
 
     /// Writes until nothing is held or the sink waits, and says whether it waits.
     fn write_held(&mut self, cx: &mut Context<'_>) -> Result<bool, FlowError> {
+        if self.kernel.held() > 0 && self.empty_lane(cx)? {
+            return Ok(true);
+        }
         while !self.held.is_empty() {
             if matches!(self.phase, Phase::Moving) {
                 self.shared.enter(FlowState::Writing);
@@ -385,14 +460,31 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 Poll::Ready(Ok(accepted)) => {
                     self.held.advance(accepted);
                     self.sink_dirty = true;
-                    self.clock.moved = true;
-                    Shared::count(&self.shared.bytes_sent, accepted);
-                    self.shared.set_held(self.held.len());
-                    self.gate.drained(accepted);
-                    self.heed_gate();
+                    self.count_out(accepted);
                 }
                 Poll::Ready(Err(error)) => return Err(FlowError::endpoint(Side::Sink, error)),
                 Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Brings out what waits in a kernel lane, and says whether the sink waits.
+    fn empty_lane(&mut self, cx: &mut Context<'_>) -> Result<bool, FlowError> {
+        if matches!(self.phase, Phase::Moving) {
+            self.shared.enter(FlowState::Writing);
+        }
+        while self.kernel.held() > 0 {
+            match self.kernel.poll_out(cx, &mut self.sink) {
+                Poll::Ready(Ok(count)) if count > 0 => self.count_out(count),
+                Poll::Pending => return Ok(true),
+                Poll::Ready(_) => {
+                    // Refused, or failed: the sink's own write tells which, with these same bytes.
+                    let bytes = self.kernel.take_back().map_err(|error| {
+                        FlowError::endpoint(Side::Source, EndpointError::io("a pipe of our own", error))
+                    })?;
+                    self.held.push(bytes.into());
+                }
             }
         }
         Ok(false)
@@ -414,7 +506,12 @@ impl<S: Source, K: Sink> Flow<S, K> {
             self.shared.enter(FlowState::Writing);
             return Poll::Pending;
         }
+        debug_assert!(
+            self.gate.held() == 0,
+            "everything was written before waiting for the source"
+        );
         self.flush(cx)?;
+        self.kernel.rest();
         self.held.shrink();
         self.watch_sink(cx)
     }
@@ -608,7 +705,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
     /// Looks at the deadlines after everything else has said that it waits.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         let limit = match self.phase {
-            Phase::Moving if self.stall_held_only && self.held.is_empty() => None,
+            Phase::Moving if self.stall_held_only && self.shared.state() == FlowState::Reading => None,
             Phase::Moving => self.limits.stall,
             Phase::Draining => Some(
                 self.limits
@@ -677,6 +774,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
     }
 
     fn late(&mut self) -> Verdict {
+        if let Phase::Confirming(confirmation) = self.phase {
+            // The stream is delivered; only its source's far side did not hear of it in time.
+            return Verdict::Sent(confirmation);
+        }
         if matches!(self.phase, Phase::Aborting(_)) {
             return Verdict::LateAbort;
         }
@@ -686,7 +787,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
             return Verdict::Sent(confirmation);
         }
         let (side, what) = match self.phase {
-            Phase::Moving if self.held.is_empty() => {
+            Phase::Moving if self.shared.state() == FlowState::Reading => {
                 (Side::Source, "nothing arrived for longer than the stall limit")
             }
             Phase::Moving => (Side::Sink, "took nothing for longer than the stall limit"),
@@ -695,6 +796,14 @@ impl<S: Source, K: Sink> Flow<S, K> {
         let cause = EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what);
         Verdict::Late(FlowError::endpoint(side, cause))
     }
+}
+
+/// How a step in a kernel lane went, for the flow.
+enum Kerneled {
+    Moved,
+    SourceWaits,
+    SinkWaits,
+    Copy,
 }
 
 /// What the deadlines say.

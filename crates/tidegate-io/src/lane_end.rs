@@ -5,8 +5,10 @@
 /// The kind of handle behind an endpoint, as far as lanes care.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LaneKind {
-    /// A stream socket without anything on top: TCP or Unix.
+    /// A stream socket without anything on top, to another machine.
     Socket,
+    /// The same to a peer on this machine: TCP on loopback, or Unix. Lanes pay off differently there.
+    LocalSocket,
     /// A pipe or FIFO.
     Pipe,
     /// A regular file at its current offset.
@@ -24,7 +26,8 @@ pub struct LaneEnd<'a> {
     /// Keeps the lifetime where there is no descriptor.
     #[cfg(not(unix))]
     pub fd: std::marker::PhantomData<&'a ()>,
-    /// For a file: the offset of the next byte.
+    /// For a file: the offset of the next byte, to be read or written. A lane leaves the file's own position alone and
+    /// tells by `lane_moved` how far it came.
     pub offset: u64,
 }
 

@@ -11,6 +11,11 @@ mod error;
 mod flow;
 mod handle;
 mod held;
+#[cfg(target_os = "linux")]
+mod lane;
+#[cfg(not(target_os = "linux"))]
+#[path = "lane/none.rs"]
+mod lane;
 mod lane_end;
 mod producer;
 mod rate;

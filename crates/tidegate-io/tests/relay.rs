@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Checksum, byte_at, tcp_pair};
+use common::{Checksum, tcp_pair};
 use tidegate_io::endpoint::tcp;
 use tidegate_io::{Direction, FlowErrorKind, HalfClose, Relay, RelayError, RelayReport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,7 +40,7 @@ async fn both_ways_at_once_every_byte_arrives() {
         let client = async |stream: TcpStream| {
             let (mut read, mut write) = stream.into_split();
             let send = async move {
-                let data = (0..8_000_000).map(byte_at).collect::<Vec<_>>();
+                let data = common::made(8_000_000);
                 write.write_all(&data).await.unwrap();
                 write.shutdown().await.unwrap();
             };

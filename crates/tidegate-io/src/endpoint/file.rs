@@ -491,8 +491,16 @@ impl Sink for FileSink {
         Some(LaneEnd {
             kind: crate::LaneKind::File,
             fd: output.file.as_fd(),
-            offset: 0,
+            offset: rustix::fs::tell(&output.file).ok()?,
         })
+    }
+
+    #[cfg(unix)]
+    fn lane_moved(&mut self, bytes: u64) {
+        // Lanes say where they write; whoever writes next goes on behind that.
+        if let (Some(output), Ok(bytes)) = (&self.output, i64::try_from(bytes)) {
+            let _ = rustix::fs::seek(&output.file, rustix::fs::SeekFrom::Current(bytes));
+        }
     }
 
     fn name(&self) -> String {

@@ -28,12 +28,14 @@ pub trait StreamSocket: Send + Sync + 'static {
     /// Resolves once the peer has closed both directions, where the system tells that without an error.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
     fn raw(&self) -> SockRef<'_>;
+    /// Whether the peer is on this machine.
+    fn is_local(&self) -> bool;
     #[cfg(unix)]
     fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
 }
 
 macro_rules! stream_socket {
-    ($socket:ty, $hung_up:path) => {
+    ($socket:ty, $hung_up:path, $local:expr) => {
         impl $crate::endpoint::socket::StreamSocket for $socket {
             fn poll_readable(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
                 self.poll_read_ready(cx)
@@ -56,6 +58,9 @@ macro_rules! stream_socket {
             }
             fn raw(&self) -> socket2::SockRef<'_> {
                 socket2::SockRef::from(self)
+            }
+            fn is_local(&self) -> bool {
+                ($local)(self)
             }
             #[cfg(unix)]
             fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -83,6 +88,19 @@ impl<T: StreamSocket> Connection<T> {
             name,
             died: OnceLock::new(),
         })
+    }
+
+    #[cfg(unix)]
+    fn lane_end(&self) -> LaneEnd<'_> {
+        LaneEnd {
+            kind: if self.socket.is_local() {
+                crate::LaneKind::LocalSocket
+            } else {
+                crate::LaneKind::Socket
+            },
+            fd: self.socket.fd(),
+            offset: 0,
+        }
     }
 
     fn error(&self, error: io::Error) -> EndpointError {
@@ -296,11 +314,7 @@ impl<T: StreamSocket> Source for SocketSource<T> {
 
     #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        Some(LaneEnd {
-            kind: crate::LaneKind::Socket,
-            fd: self.connection.socket.fd(),
-            offset: 0,
-        })
+        Some(self.connection.lane_end())
     }
 
     #[cfg(unix)]
@@ -403,11 +417,7 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
 
     #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        self.connection.as_ref().map(|connection| LaneEnd {
-            kind: crate::LaneKind::Socket,
-            fd: connection.socket.fd(),
-            offset: 0,
-        })
+        self.connection.as_ref().map(|connection| connection.lane_end())
     }
 
     #[cfg(unix)]

@@ -17,7 +17,7 @@ use super::polled::{HALF_CLOSED_PAUSE, PEER_CLOSED, is_dead};
 use super::socket::{self, SocketSink, SocketSource, stream_socket};
 use crate::{Duplex, EndpointError};
 
-stream_socket!(UnixStream, hung_up);
+stream_socket!(UnixStream, hung_up, |_| true);
 
 async fn hung_up(stream: &UnixStream) {
     loop {

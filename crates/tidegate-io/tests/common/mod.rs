@@ -13,7 +13,32 @@ use tidegate_io::{Buffers, Confirmation, EndpointError, Held, Sink, Source};
 
 /// A stream's byte at `offset`: nothing repeats at a power of two.
 pub fn byte_at(offset: u64) -> u8 {
-    ((offset.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 56) as u8
+    eight_at(offset / 8)[usize::try_from(offset % 8).unwrap()]
+}
+
+fn eight_at(index: u64) -> [u8; 8] {
+    let mixed = (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ (mixed >> 29)).to_le_bytes()
+}
+
+/// Fills `space` with the stream's bytes from `offset` on.
+pub fn fill(space: &mut [u8], offset: u64) {
+    let (mut done, mut offset) = (0, offset);
+    while done < space.len() {
+        let eight = eight_at(offset / 8);
+        let from = usize::try_from(offset % 8).unwrap();
+        let count = (8 - from).min(space.len() - done);
+        space[done..done + count].copy_from_slice(&eight[from..from + count]);
+        done += count;
+        offset += count as u64;
+    }
+}
+
+/// The stream's first bytes.
+pub fn made(bytes: u64) -> Vec<u8> {
+    let mut space = vec![0; usize::try_from(bytes).unwrap()];
+    fill(&mut space, 0);
+    space
 }
 
 /// A small running checksum that notices lost, doubled and swapped bytes.
@@ -40,8 +65,13 @@ impl Checksum {
     /// What `Made` with so many bytes comes to.
     pub fn of_made(bytes: u64) -> Self {
         let mut sum = Self::default();
-        for offset in 0..bytes {
-            sum.add(&[byte_at(offset)]);
+        let mut space = [0; 65_536];
+        while sum.bytes < bytes {
+            let count = usize::try_from(bytes - sum.bytes)
+                .unwrap_or(space.len())
+                .min(space.len());
+            fill(&mut space[..count], sum.bytes);
+            sum.add(&space[..count]);
         }
         sum
     }
@@ -77,9 +107,7 @@ impl Source for Made {
         }
         let mut buffer = buffers.take(max.min(self.piece).min(left));
         let count = buffer.space().len();
-        for (index, byte) in buffer.space().iter_mut().enumerate() {
-            *byte = byte_at(self.offset + index as u64);
-        }
+        fill(buffer.space(), self.offset);
         self.offset += count as u64;
         Poll::Ready(Ok(Some(buffer.freeze(count))))
     }

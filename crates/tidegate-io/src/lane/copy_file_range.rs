@@ -1,0 +1,85 @@
+//! `copy_file_range`: from file to file inside the kernel, sharing the blocks where the file system can.
+//!
+//! Knows two files. The calls run on the runtime's threads for blocking work.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustix::fs::copy_file_range;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{Step, is_refusal};
+use crate::{Sink, Source};
+
+/// One call: large enough to make the hop to a thread cheap, small enough to show progress.
+const CALL_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct CopyFileRange {
+    files: Option<(Arc<OwnedFd>, Arc<OwnedFd>)>,
+    call: Option<JoinHandle<io::Result<usize>>>,
+}
+
+impl CopyFileRange {
+    pub(super) fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Step {
+        if self.call.is_none() {
+            match self.start(source, sink) {
+                Ok(call) => self.call = Some(call),
+                Err(_) => return Step::Refused,
+            }
+        }
+        let Some(call) = &mut self.call else {
+            return Step::Refused;
+        };
+        let Poll::Ready(result) = Pin::new(call).poll(cx) else {
+            return Step::Works;
+        };
+        self.call = None;
+        match result.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            // Some file systems say so while there is more: reading on tells which it is.
+            Ok(0) => Step::Refused,
+            Ok(count) => {
+                source.lane_moved(count as u64);
+                sink.lane_moved(count as u64);
+                Step::Across(count)
+            }
+            Err(error) if is_refusal(&error) => Step::Refused,
+            // The copy lane will meet the same error, and knows whose it is.
+            Err(_) => Step::Refused,
+        }
+    }
+
+    fn start(&mut self, source: &dyn Source, sink: &dyn Sink) -> io::Result<JoinHandle<io::Result<usize>>> {
+        let (Some(from), Some(to)) = (source.lane_end(), sink.lane_end()) else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let (mut read_at, mut write_at) = (from.offset, to.offset);
+        let (from, to) = match &self.files {
+            Some((from, to)) => (Arc::clone(from), Arc::clone(to)),
+            None => {
+                let from = Arc::new(from.fd.try_clone_to_owned()?);
+                let to = Arc::new(to.fd.try_clone_to_owned()?);
+                self.files = Some((Arc::clone(&from), Arc::clone(&to)));
+                (from, to)
+            }
+        };
+        Ok(spawn_blocking(move || {
+            Ok(copy_file_range(
+                &*from,
+                Some(&mut read_at),
+                &*to,
+                Some(&mut write_at),
+                CALL_BYTES,
+            )?)
+        }))
+    }
+}

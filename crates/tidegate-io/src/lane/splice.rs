@@ -1,0 +1,187 @@
+//! `splice`: between two sockets through a pipe of ours, or straight when one of the ends is a pipe.
+//!
+//! Knows pipes; nothing of the streams on both sides.
+//!
+//! A pipe has slots, and a small segment takes a whole one: `EAGAIN` from splicing in may mean "the socket is empty" or
+//! "no slot is free". So we only splice in while our pipe is **empty**, when it can only mean the socket; and with a
+//! foreign pipe as an end we ask `poll` which of the two it was.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+
+use super::{Step, is_refusal};
+use crate::spare::Spares;
+use crate::{Sink, Source};
+
+/// Wanted for bulk; the user's soft limit may give less.
+const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Spare pipes kept for good, and while streams are busy.
+const SPARE_PIPES_KEEP: usize = 2;
+const SPARE_PIPES_MOST: usize = 32;
+
+static SPARE: Spares<Ends> = Spares::new(SPARE_PIPES_KEEP, SPARE_PIPES_MOST, |_| 1);
+
+/// Both ends of a pipe that is empty while nobody has it.
+#[derive(Debug)]
+struct Ends {
+    read: OwnedFd,
+    write: OwnedFd,
+    size: usize,
+}
+
+impl Ends {
+    fn get() -> io::Result<Self> {
+        if let Some(spare) = SPARE.take(|_| true) {
+            return Ok(spare);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let size = fcntl_setpipe_size(&write, PIPE_BYTES).unwrap_or(64 * 1024);
+        Ok(Self { read, write, size })
+    }
+}
+
+/// The queue of a splice lane: a pipe, borrowed from the spare ones while there are bytes in it.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    ends: Option<Ends>,
+    held: usize,
+}
+
+impl Pipe {
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn poll_in(&mut self, cx: &mut Context<'_>, source: &mut dyn Source, most: usize) -> Step {
+        debug_assert_eq!(self.held, 0, "splicing into a pipe that is not empty");
+        let ends = match self.ends.take().map_or_else(Ends::get, Ok) {
+            Ok(ends) => ends,
+            Err(_) => return Step::Refused,
+        };
+        let most = most.min(ends.size);
+        let result = source.poll_lane(cx, &mut |from| splice_once(from, ends.write.as_fd(), most));
+        self.ends = Some(ends);
+        match result {
+            Poll::Pending => {
+                self.rest();
+                Step::SourceWaits
+            }
+            Poll::Ready(Ok(0)) => Step::CopyOnce,
+            Poll::Ready(Ok(count)) => {
+                self.held = count;
+                source.lane_moved(count as u64);
+                Step::In(count)
+            }
+            Poll::Ready(Err(error)) if is_refusal(&error) => Step::Refused,
+            // The source's own call will tell the same, in its own words.
+            Poll::Ready(Err(_)) => Step::CopyOnce,
+        }
+    }
+
+    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>, sink: &mut dyn Sink) -> Poll<io::Result<usize>> {
+        let Some(ends) = &self.ends else {
+            return Poll::Ready(Ok(0));
+        };
+        let held = self.held;
+        let result = sink.poll_lane(cx, &mut |to| splice_once(ends.read.as_fd(), to, held));
+        if let Poll::Ready(Ok(count)) = &result {
+            self.held -= count;
+            sink.lane_moved(*count as u64);
+        }
+        result
+    }
+
+    pub(super) fn take_back(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.held];
+        if let Some(ends) = self.ends.take() {
+            std::fs::File::from(ends.read).read_exact(&mut bytes)?;
+        }
+        self.held = 0;
+        Ok(bytes)
+    }
+
+    pub(super) fn rest(&mut self) {
+        if self.held == 0
+            && let Some(ends) = self.ends.take()
+        {
+            SPARE.put(ends);
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // One with bytes in it is closed: they are nobody else's.
+        self.rest();
+    }
+}
+
+fn splice_once(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    Ok(splice(from, None, to, None, most, flags)?)
+}
+
+/// One splice between two ends of which one is a pipe.
+pub(super) fn poll_direct(
+    cx: &mut Context<'_>,
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    most: usize,
+) -> Step {
+    let Some(to) = sink.lane_end() else {
+        return Step::CopyOnce;
+    };
+    let mut sink_full = false;
+    let result = source.poll_lane(cx, &mut |from| {
+        let result = splice_once(from, to.fd, most);
+        // Which of the two has to wait? A sink that cannot be written to must not look like an empty source.
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) && !is_writable(to.fd) {
+            sink_full = true;
+            return Ok(0);
+        }
+        result
+    });
+    match result {
+        _ if sink_full => wait_for_sink(cx, sink),
+        Poll::Pending => Step::SourceWaits,
+        Poll::Ready(Ok(0)) => Step::CopyOnce,
+        Poll::Ready(Ok(count)) => {
+            source.lane_moved(count as u64);
+            sink.lane_moved(count as u64);
+            Step::Across(count)
+        }
+        Poll::Ready(Err(error)) if is_refusal(&error) => Step::Refused,
+        Poll::Ready(Err(_)) => Step::CopyOnce,
+    }
+}
+
+fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    // On any doubt the source is believed to be the empty one: its own readiness is then asked for anew.
+    match poll(&mut fds, Some(&rustix::event::Timespec::default())) {
+        Ok(_) => !fds[0].revents().is_empty(),
+        Err(_) => true,
+    }
+}
+
+/// The sink was full a moment ago: waits until it is not.
+pub(super) fn wait_for_sink(cx: &mut Context<'_>, sink: &mut dyn Sink) -> Step {
+    let ready = sink.poll_lane(cx, &mut |to| {
+        if is_writable(to) {
+            Ok(1)
+        } else {
+            Err(Errno::AGAIN.into())
+        }
+    });
+    match ready {
+        Poll::Pending => Step::SinkWaits,
+        Poll::Ready(Ok(_)) => Step::Across(0),
+        Poll::Ready(Err(_)) => Step::CopyOnce,
+    }
+}

@@ -1,0 +1,353 @@
+//! Kernel lanes: every byte, no hanging tail, every limit and end as in user space, and the way back to it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use common::{Checksum, Kept, Made, byte_at, tcp_pair};
+use tidegate::AbortReason;
+use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
+use tidegate_io::endpoint::pipe::{PipeSink, PipeSource};
+use tidegate_io::endpoint::tcp;
+use tidegate_io::{
+    Confirmation, EndpointError, Flow, FlowErrorKind, Held, Lane, LaneChoice, LaneEnd, LaneOp, Side, Sink,
+    SlowSide,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+const MIB: u64 = 1 << 20;
+
+fn make_file(path: &Path, bytes: u64) {
+    std::fs::write(path, common::made(bytes)).unwrap();
+}
+
+/// Sends what `Made` makes over a socket, through user space.
+fn sending(stream: TcpStream, bytes: u64) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let flow = Flow::new(Made::new(bytes, 1 << 20), tcp::sink(stream)).lane(LaneChoice::Copy);
+        flow.run().await.unwrap();
+    })
+}
+
+async fn received(mut stream: TcpStream) -> Checksum {
+    let mut sum = Checksum::default();
+    let mut space = vec![0; 128 * 1024];
+    loop {
+        match stream.read(&mut space).await.unwrap() {
+            0 => return sum,
+            count => sum.add(&space[..count]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn splice_carries_a_socket_to_a_socket() {
+    let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+    let sender = sending(near, 32 * MIB);
+    let receiver = tokio::spawn(received(far));
+    let flow = Flow::new(tcp::source(from), tcp::sink(to)).lane(LaneChoice::Splice);
+    let report = flow.run().await.unwrap();
+    assert_eq!(
+        (report.lane, report.bytes_read, report.bytes_sent),
+        (Lane::Splice, 32 * MIB, 32 * MIB)
+    );
+    assert_eq!(report.confirmation, Some(Confirmation::Confirmed));
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(32 * MIB));
+    sender.await.unwrap();
+}
+
+#[tokio::test]
+async fn many_tiny_segments_leave_no_tail_behind() {
+    // Each segment takes a slot of the pipe: it is full long before its size is reached.
+    let ((mut near, from), (to, mut far)) = (tcp_pair().await, tcp_pair().await);
+    let flow = Flow::new(tcp::source(from), tcp::sink(to)).lane(LaneChoice::Splice);
+    let handle = flow.handle();
+    let running = tokio::spawn(flow.run());
+    let segments = 40_000_u64;
+    let sender = tokio::spawn(async move {
+        for offset in 0..segments {
+            near.write_all(&[byte_at(offset)]).await.unwrap();
+        }
+        near
+    });
+    // Nobody reads at first, so that segments pile up; the connection then stays open, so that only what really
+    // arrives is counted.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut got = vec![0; usize::try_from(segments).unwrap()];
+    far.read_exact(&mut got).await.unwrap();
+    assert_eq!(Checksum::of(&got), Checksum::of_made(segments));
+    assert_eq!(handle.snapshot().lane, Lane::Splice);
+    drop(sender.await.unwrap());
+    drop(far);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_splice_lane_keeps_its_bound_names_the_slow_side_and_stalls() {
+    let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+    let sender = tokio::spawn(async move {
+        let _ = Flow::new(Made::new(256 * MIB, 1 << 20), tcp::sink(near))
+            .run()
+            .await;
+    });
+    let flow = Flow::new(tcp::source(from), tcp::sink(to))
+        .lane(LaneChoice::Splice)
+        .stall(Duration::from_millis(1500));
+    let error = flow.run().await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.side),
+        (FlowErrorKind::Stalled, Some(Side::Sink))
+    );
+    assert_eq!(
+        (error.report.lane, error.report.slow_side()),
+        (Lane::Splice, SlowSide::Sink)
+    );
+    assert!(error.report.bytes_read - error.report.bytes_sent <= MIB);
+    drop(far);
+    sender.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_on_either_side_of_a_splice_lane() {
+    for broken in [Side::Source, Side::Sink] {
+        let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+        let flow = Flow::new(tcp::source(from), tcp::sink(to)).lane(LaneChoice::Splice);
+        let handle = flow.handle();
+        let running = tokio::spawn(flow.run());
+        let (mut near_read, mut near) = near.into_split();
+        let writer = tokio::spawn(async move {
+            while near.write_all(&[7; 65_536]).await.is_ok() {}
+            near
+        });
+        while handle.snapshot().bytes_sent < MIB {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Blocked by now, or soon: nobody reads at the far end.
+        match broken {
+            Side::Sink => {
+                socket2::SockRef::from(&far)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
+                drop(far);
+            }
+            Side::Source => {
+                writer.abort();
+                let _ = writer.await;
+                socket2::SockRef::from(AsRef::<TcpStream>::as_ref(&near_read))
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
+                drop(near_read);
+                let error = running.await.unwrap().unwrap_err();
+                assert_eq!(error.side, Some(Side::Source), "{error}");
+                continue;
+            }
+        }
+        let error = running.await.unwrap().unwrap_err();
+        assert_eq!(error.side, Some(Side::Sink), "{error}");
+        let _ = near_read.read(&mut [0; 1]).await;
+        writer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rate_set_meanwhile_brings_the_bytes_back_to_user_space() {
+    let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+    let sender = sending(near, 24 * MIB);
+    let receiver = tokio::spawn(received(far));
+    let flow = Flow::new(tcp::source(from), tcp::sink(to)).lane(LaneChoice::Splice);
+    let handle = flow.handle();
+    let running = tokio::spawn(flow.run());
+    while handle.snapshot().bytes_read < 2 * MIB {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    handle.set_rate(Some(1 << 30));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    handle.set_rate(None);
+    let report = running.await.unwrap().unwrap();
+    assert_eq!(report.bytes_sent, 24 * MIB);
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(24 * MIB));
+    sender.await.unwrap();
+}
+
+#[tokio::test]
+async fn pipes_are_spliced_straight_in_both_directions() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = |name: &str| {
+        let path = folder.path().join(name);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        path
+    };
+    let (first, second) = (fifo("first"), fifo("second"));
+    // made -> first -> (pipe to pipe) second -> (pipe to socket) -> (socket, checked)
+    let ((near, far), bytes) = (tcp_pair().await, 16 * MIB);
+    let feed = {
+        let first = first.clone();
+        tokio::spawn(async move {
+            Flow::new(Made::new(bytes, 50_000), PipeSink::open(first).await.unwrap())
+                .run()
+                .await
+        })
+    };
+    let middle = tokio::spawn({
+        let second = second.clone();
+        async move {
+            let source = PipeSource::open(first).unwrap();
+            Flow::new(source, PipeSink::open(second).await.unwrap())
+                .lane(LaneChoice::Splice)
+                .run()
+                .await
+        }
+    });
+    let last = tokio::spawn(async move {
+        let source = PipeSource::open(second).unwrap();
+        Flow::new(source, tcp::sink(near))
+            .lane(LaneChoice::Splice)
+            .run()
+            .await
+    });
+    assert_eq!(received(far).await, Checksum::of_made(bytes));
+    feed.await.unwrap().unwrap();
+    for flow in [middle, last] {
+        let report = flow.await.unwrap().unwrap();
+        assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, bytes));
+    }
+}
+
+#[tokio::test]
+async fn sendfile_carries_a_file_to_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    make_file(&path, 16 * MIB + 7);
+    let (near, far) = tcp_pair().await;
+    let receiver = tokio::spawn(received(far));
+    let flow = Flow::new(FileSource::open(&path).await.unwrap(), tcp::sink(near)).lane(LaneChoice::Sendfile);
+    let report = flow.run().await.unwrap();
+    assert_eq!((report.lane, report.bytes_sent), (Lane::Sendfile, 16 * MIB + 7));
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(16 * MIB + 7));
+    // A file that shrinks is truncated in this lane, too.
+    let (near, far) = tcp_pair().await;
+    let source = FileSource::open(&path).await.unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(MIB)
+        .unwrap();
+    let receiver = tokio::spawn(async move {
+        let mut far = far;
+        far.read_to_end(&mut Vec::new()).await
+    });
+    let error = Flow::new(source, tcp::sink(near))
+        .lane(LaneChoice::Sendfile)
+        .run()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind, error.report.bytes_read),
+        (FlowErrorKind::Truncated, MIB)
+    );
+    assert!(
+        receiver.await.unwrap().is_err(),
+        "the peer sees a reset, not an end"
+    );
+}
+
+#[tokio::test]
+async fn copy_file_range_carries_a_file_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    make_file(&from, 40 * MIB + 3);
+    let source = FileSource::open(&from).await.unwrap();
+    let sink = FileSink::create(&to, Overwrite::Refuse).await.unwrap();
+    let report = Flow::new(source, sink).run().await.unwrap();
+    assert_eq!(
+        (report.lane, report.bytes_sent),
+        (Lane::CopyFileRange, 40 * MIB + 3)
+    );
+    assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
+    // Appending is refused by the kernel: the bytes are copied, after what was there.
+    let source = FileSource::open(&from).await.unwrap();
+    let report = Flow::new(source, FileSink::append(&to).await.unwrap())
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.lane, std::fs::metadata(&to).unwrap().len()),
+        (Lane::Copy, 2 * (40 * MIB + 3))
+    );
+}
+
+/// A sink that lets a kernel lane in for a while and then refuses it.
+struct Fickle {
+    inner: tcp::TcpSink,
+    moves_left: usize,
+}
+
+impl Sink for Fickle {
+    fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
+        self.inner.poll_write(cx, held)
+    }
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
+        self.inner.poll_finish(cx)
+    }
+    fn abort(&mut self, reason: &AbortReason) {
+        self.inner.abort(reason);
+    }
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        self.inner.lane_end()
+    }
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<std::io::Result<usize>> {
+        match self.moves_left.checked_sub(1) {
+            Some(left) => self.moves_left = left,
+            None => return Poll::Ready(Err(std::io::ErrorKind::InvalidInput.into())),
+        }
+        self.inner.poll_lane(cx, op)
+    }
+    fn name(&self) -> String {
+        "fickle".into()
+    }
+}
+
+#[tokio::test]
+async fn a_lane_refused_in_midstream_loses_nothing() {
+    for moves_left in [0, 1, 5, 20] {
+        let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+        let sender = sending(near, 8 * MIB);
+        let receiver = tokio::spawn(received(far));
+        let sink = Fickle {
+            inner: tcp::sink(to),
+            moves_left,
+        };
+        let flow = Flow::new(tcp::source(from), sink).lane(LaneChoice::Splice);
+        assert_eq!(flow.run().await.unwrap().bytes_sent, 8 * MIB);
+        assert_eq!(receiver.await.unwrap(), Checksum::of_made(8 * MIB));
+        sender.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_at_the_bytes_gets_them_in_user_space() {
+    let ((near, from), (to, far)) = (tcp_pair().await, tcp_pair().await);
+    let sender = sending(near, 4 * MIB);
+    let receiver = tokio::spawn(received(far));
+    let (tell, told) = std::sync::mpsc::channel();
+    let flow = Flow::new(tcp::source(from), tcp::sink(to))
+        .lane(LaneChoice::Splice)
+        .inspect(Box::new(move |data| tell.send(data.len() as u64).unwrap()));
+    let report = flow.run().await.unwrap();
+    assert_eq!((report.lane, told.iter().sum::<u64>()), (Lane::Copy, 4 * MIB));
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(4 * MIB));
+    sender.await.unwrap();
+    let auto = Flow::new(Made::new(10, 10), Kept::new(usize::MAX))
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(auto.lane, Lane::Copy);
+}
