@@ -17,6 +17,8 @@ mod lane;
 #[path = "lane/none.rs"]
 mod lane;
 mod lane_end;
+#[cfg(feature = "laws")]
+pub mod laws;
 mod producer;
 mod rate;
 mod relay;

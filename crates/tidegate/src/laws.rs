@@ -19,8 +19,8 @@
 //! What a device cannot do ([`Control`]) is not asked of it; the part of the law that was not shown is printed to stderr
 //! as `NOT-SHOWN: <consumer>: <law>: <why>`.
 //!
-//! Flows (one source, one sink, one task) have no registered producer, so this suite is not for them: of the laws 1, 2, 9,
-//! 10, 11, 13 and 15 speak of flows too, and asking them takes the driver crate's `Source` and `Sink`.
+//! Flows (one source, one sink, one task) have no registered producer. Of the laws 1, 2, 9, 10, 11, 13 and 15 speak of
+//! flows too: `tidegate_io::laws::flow` asks them, with the driver crate's `Source` and `Sink`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
