@@ -503,3 +503,6 @@ impl fmt::Debug for Responder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
