@@ -115,6 +115,16 @@ async fn an_upload_dropped_unfinished_never_shows() {
         .await
         .unwrap();
     assert!(sent > 0);
+    // A reset throws away what the server has not read.
+    common::until("some of it was written", || {
+        let names = served.names();
+        let sizes = names
+            .iter()
+            .filter(|name| *name != "a")
+            .map(|name| std::fs::metadata(served.path(name)));
+        sizes.flatten().any(|found| found.len() > 0)
+    })
+    .await;
     drop(sink);
     let partial = served.path(".a.tidegate-part");
     common::until("the rest of the upload is put aside", || partial.exists()).await;

@@ -22,10 +22,11 @@ pub(super) async fn run(session: &mut Session, argument: &[u8]) -> Answer {
     if restart > opened.size {
         return failure::refused(argument, &StorageError::PastEnd { size: opened.size }).into();
     }
-    let (size, left) = (opened.size, opened.size - restart);
+    let size = opened.size;
     let name = String::from_utf8_lossy(&path.to_bytes()).into_owned();
     let source = match FileSource::from_file(opened.file, &name) {
-        Ok(source) => source.range(restart, left),
+        // Not a range: that would shut out the kernel's lane.
+        Ok(source) => source.from_offset(restart),
         Err(error) => {
             tracing::warn!(%error, "cannot read a file that was opened");
             return Reply::new(451, "Local error").into();
