@@ -18,7 +18,7 @@ use crate::storage::{Access, Durability, Partial};
 use crate::users::Users;
 
 /// Everything a server is told. The default serves nobody: it has no users and refuses anonymous login.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Who may log in.
     pub users: Option<Users>,
@@ -40,10 +40,30 @@ pub struct ServeOptions {
     pub lane: LaneChoice,
     /// What becomes of uploads that are cut short.
     pub partial: Partial,
-    /// How sure a finished upload is.
+    /// How sure a finished upload is. `Cached` by default, as with every other FTP server: 226 says that the file is whole
+    /// and has its name, not that it survives a power failure. `Synced` says that too, at the speed of the disk.
     pub durability: Durability,
     /// Whether `SITE CHMOD` is served.
     pub site_chmod: SiteChmod,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            users: None,
+            anonymous: Anonymous::default(),
+            access: Access::default(),
+            tls: Tls::default(),
+            passive_ports: None,
+            passive_address: None,
+            limits: Limits::default(),
+            marks: Marks::default(),
+            lane: LaneChoice::default(),
+            partial: Partial::default(),
+            durability: Durability::Cached,
+            site_chmod: SiteChmod::default(),
+        }
+    }
 }
 
 /// Whether anybody may log in without a password.
