@@ -56,6 +56,7 @@ impl Mailbox {
         if create == Create::Never {
             return Err(MaildirError::Missing(self.root.clone()));
         }
+        let changing = self.directories_that_gain_an_entry();
         for part in &parts {
             create_private_directory(part).map_err(|error| MaildirError::Open {
                 path: part.clone(),
@@ -63,17 +64,30 @@ impl Mailbox {
             })?;
         }
         // A message is durable only if the directories that lead to it are.
-        let parent = self.root.parent().filter(|parent| !parent.as_os_str().is_empty());
-        for directory in [Some(self.root.as_path()), parent.or(Some(Path::new(".")))]
-            .into_iter()
-            .flatten()
-        {
-            sync_directory(directory).map_err(|error| MaildirError::Open {
-                path: directory.to_owned(),
+        for directory in changing {
+            sync_directory(&directory).map_err(|error| MaildirError::Open {
+                path: directory,
                 error,
             })?;
         }
         Ok(())
+    }
+
+    /// The mailbox, and above it every directory up to the first that is there already.
+    fn directories_that_gain_an_entry(&self) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for directory in self.root.ancestors() {
+            let here = directory.as_os_str().is_empty();
+            directories.push(if here {
+                PathBuf::from(".")
+            } else {
+                directory.to_owned()
+            });
+            if here || (directory != self.root && directory.is_dir()) {
+                break;
+            }
+        }
+        directories
     }
 
     /// An empty file that tells readers of Maildir++ that this is a folder and not a mailbox of its own.

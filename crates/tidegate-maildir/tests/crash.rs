@@ -167,3 +167,28 @@ fn four_writers_lose_nothing() {
     assert_eq!(found.len(), 4 * EACH);
     assert_eq!(fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0);
 }
+
+/// The system refuses to store more: the delivery fails, and leaves nothing. The limit on the size of files stands for a
+/// disk that is full, which takes privileges to make.
+#[test]
+fn a_disk_that_is_full_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let message = &write_messages(directory.path())[0];
+    let mailbox = directory.path().join("mail");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(deliver_program())
+        .arg(&mailbox)
+        .arg(message)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("cannot store the message"),
+        "{errors}"
+    );
+    assert!(output.stdout.is_empty());
+    for part in ["tmp", "new", "cur"] {
+        assert_eq!(fs::read_dir(mailbox.join(part)).unwrap().count(), 0, "{part}");
+    }
+}
