@@ -5,6 +5,7 @@
 mod laws;
 mod pipes;
 mod process;
+mod producers;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
