@@ -47,7 +47,6 @@ pub struct Flow<S, K> {
     source: S,
     sink: K,
     shared: Arc<Shared>,
-    marks: Marks,
     held: Held,
     buffers: Buffers,
     gate: Gate,
@@ -61,8 +60,8 @@ pub struct Flow<S, K> {
     kernel: Kernel,
     limits: Limits,
     rate: Option<Box<TokenBucket>>,
-    total: Option<SharedRate>,
-    inspect: Option<Inspect>,
+    total: Option<Box<SharedRate>>,
+    inspect: Option<Box<Inspect>>,
     clock: Clock,
 }
 
@@ -149,7 +148,6 @@ impl<S, K> Flow<S, K> {
             source,
             sink,
             shared: Arc::new(Shared::new(marks.high())),
-            marks,
             held: Held::default(),
             buffers: Buffers::default(),
             gate: opened(marks),
@@ -175,7 +173,6 @@ impl<S, K> Flow<S, K> {
     pub fn marks(mut self, marks: Marks) -> Self {
         self.shared.set_high(marks.high());
         self.gate = opened(marks);
-        self.marks = marks;
         self
     }
 
@@ -192,7 +189,7 @@ impl<S, K> Flow<S, K> {
 
     /// Limits the rate of several flows together.
     pub fn total_rate(mut self, rate: SharedRate) -> Self {
-        self.total = Some(rate);
+        self.total = Some(Box::new(rate));
         self
     }
 
@@ -217,7 +214,7 @@ impl<S, K> Flow<S, K> {
 
     /// Shows every byte to `inspect`, in order, once. The bytes then travel through user space.
     pub fn inspect(mut self, inspect: Inspect) -> Self {
-        self.inspect = Some(inspect);
+        self.inspect = Some(Box::new(inspect));
         self
     }
 
@@ -351,7 +348,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 return self.wait_paused(cx, sink_waits);
             }
             self.shared.enter(FlowState::Reading);
-            let most = self.marks.chunk().min(allowed);
+            let most = self.gate.marks().chunk().min(allowed);
             if !sink_waits && self.in_kernel() {
                 match self.poll_kernel(cx, turn, most) {
                     Kerneled::Moved => continue,
@@ -885,5 +882,20 @@ impl<S, K> fmt::Debug for Flow<S, K> {
         f.debug_struct("Flow")
             .field("handle", &self.handle())
             .finish_non_exhaustive()
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_waits_is_small() {
+        // Two KiB for an idle relayed connection, everything included, is the aim.
+        assert!(
+            size_of::<crate::RelayRun>() <= 768,
+            "{} bytes",
+            size_of::<crate::RelayRun>()
+        );
+        assert!(size_of::<Shared>() <= 200, "{} bytes", size_of::<Shared>());
     }
 }

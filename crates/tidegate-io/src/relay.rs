@@ -94,7 +94,8 @@ pub struct Relay {
 
 struct Half {
     flow: BoxedFlow,
-    result: Option<Result<Report, Box<FlowError>>>,
+    /// Boxed, because a relay that runs should be small.
+    result: Option<Result<Box<Report>, Box<FlowError>>>,
 }
 
 /// Watches that bytes move, with a timer that is only moved when it goes off.
@@ -232,7 +233,7 @@ impl Half {
         }
         match self.flow.poll_run(cx) {
             Poll::Ready(result) => {
-                self.result = Some(result.map_err(Box::new));
+                self.result = Some(result.map(Box::new).map_err(Box::new));
                 true
             }
             Poll::Pending => false,
@@ -363,9 +364,9 @@ impl Relay {
     }
 }
 
-fn report_of(result: Option<&Result<Report, Box<FlowError>>>) -> Report {
+fn report_of(result: Option<&Result<Box<Report>, Box<FlowError>>>) -> Report {
     match result {
-        Some(Ok(report)) => report.clone(),
+        Some(Ok(report)) => Report::clone(report),
         Some(Err(error)) => error.report.clone(),
         None => Report::default(),
     }

@@ -65,17 +65,17 @@ impl<T: Send> Spares<T> {
         }
         state.items.push_back(item);
         state.weight += weight;
-        if state.weight > self.keep && !state.trimming {
-            if let Some(runtime) = runtime {
-                state.trimming = true;
-                drop(state);
-                runtime.spawn(self.trim());
-            }
+        if let Some(runtime) = runtime
+            && state.weight > self.keep
+            && !state.trimming
+        {
+            state.trimming = true;
+            drop(state);
+            runtime.spawn(self.trim(TrimEnds(self)));
         }
     }
 
-    async fn trim(&'static self) {
-        let _ended = TrimEnds(self);
+    async fn trim(&'static self, _ended: TrimEnds<T>) {
         while self.excess() {
             tokio::time::sleep(TRIM_EVERY).await;
             let dropped = self.take_unused();

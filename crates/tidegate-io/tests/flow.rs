@@ -166,9 +166,11 @@ async fn the_handle_aborts_with_its_reason_and_stops_gently() {
         (error.kind, error.side, error.report.bytes_sent),
         (FlowErrorKind::Aborted, None, 4)
     );
-    let seen = sink.seen.lock().unwrap();
-    assert_eq!((&seen.data[..], seen.finished), (&b"held"[..], false));
-    assert!(seen.aborted.is_some());
+    {
+        let seen = sink.seen.lock().unwrap();
+        assert_eq!((&seen.data[..], seen.finished), (&b"held"[..], false));
+        assert!(seen.aborted.is_some());
+    }
 
     let sink = Kept::new(0);
     let flow = Flow::new(Made::new(100, 10), sink.clone());

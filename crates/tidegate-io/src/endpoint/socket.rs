@@ -76,7 +76,7 @@ struct Connection<T> {
     socket: T,
     name: Arc<str>,
     /// Taken from the socket, which tells it only once.
-    died: OnceLock<EndpointError>,
+    died: OnceLock<Box<EndpointError>>,
 }
 
 type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -103,6 +103,10 @@ impl<T: StreamSocket> Connection<T> {
         }
     }
 
+    fn death(&self) -> Option<&EndpointError> {
+        self.died.get().map(|error| &**error)
+    }
+
     fn error(&self, error: io::Error) -> EndpointError {
         EndpointError::io(Arc::clone(&self.name), error)
     }
@@ -115,7 +119,7 @@ impl<T: StreamSocket> Connection<T> {
             }
             match self.socket.raw().take_error() {
                 Ok(Some(error)) | Err(error) => {
-                    let _ = self.died.set(self.error(error));
+                    let _ = self.died.set(Box::new(self.error(error)));
                 }
                 Ok(None) => {
                     // Taken by the other half's read or write, or not for us: forget this readiness.
@@ -133,8 +137,7 @@ impl<T: StreamSocket> Connection<T> {
         ready!(watching.as_mut().poll(cx));
         *watch = None;
         Poll::Ready(
-            self.died
-                .get()
+            self.death()
                 .cloned()
                 .unwrap_or_else(|| self.error(io::ErrorKind::ConnectionReset.into())),
         )
@@ -296,7 +299,7 @@ impl<T: StreamSocket> Source for SocketSource<T> {
         let mut buffer = buffers.take(max);
         let asked = buffer.space().len();
         match ready!(connection.poll_read(cx, buffer.space())) {
-            Ok(0) => Poll::Ready(match connection.died.get() {
+            Ok(0) => Poll::Ready(match connection.death() {
                 Some(error) => Err(error.clone()),
                 None => Ok(None),
             }),
@@ -339,7 +342,7 @@ impl<T: StreamSocket> SocketSink<T> {
         loop {
             match ready!(connection.poll_read(cx, &mut dropped)) {
                 Ok(0) => {
-                    return Poll::Ready(match connection.died.get() {
+                    return Poll::Ready(match connection.death() {
                         Some(error) => Err(error.clone()),
                         None => Ok(()),
                     });
@@ -360,8 +363,7 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
         let total = slices.iter().map(|slice| slice.len()).sum();
         connection.poll_write(cx, slices, total).map_err(|error| {
             connection
-                .died
-                .get()
+                .death()
                 .cloned()
                 .unwrap_or_else(|| connection.error(error))
         })
