@@ -85,10 +85,16 @@ pub async fn serve(
     listener: TcpListener,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<Ended, ServeError> {
     let server = Server::new(directory, options)?;
-    server.run(listener, shutdown).await;
-    Ok(())
+    Ok(server.run(listener, shutdown).await)
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ended {
+    /// Sessions that were still busy when the grace was over.
+    pub sessions_cut: usize,
 }
 
 impl Server {
@@ -115,7 +121,7 @@ impl Server {
     }
 
     /// Accepts and serves until `shutdown` resolves and the last session has ended, or the grace is over.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Ended {
         let (stage, _) = watch::channel(Stage::Serving);
         let mut sessions = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -136,10 +142,13 @@ impl Server {
         let _ = stage.send(Stage::Closing);
         let grace = self.shared.options.limits.shutdown_grace;
         let all_ended = async { while sessions.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, all_ended).await.is_err() {
-            tracing::warn!("sessions are still busy after the grace: cut short");
+        let _ = tokio::time::timeout(grace, all_ended).await;
+        let sessions_cut = sessions.len();
+        if sessions_cut > 0 {
+            tracing::warn!(sessions_cut, "still busy after the grace: cut short");
         }
         sessions.shutdown().await;
+        Ended { sessions_cut }
     }
 
     fn welcome(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use tokio::sync::Semaphore;
 
 /// What is wrong with a file of users, or with a user to be added.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +48,17 @@ pub struct KnownUser {
 }
 
 /// The users of a file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Users {
     by_name: Arc<HashMap<String, Entry>>,
+    /// A crowd that logs in at once must not take 19 MiB each.
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self::new(HashMap::new())
+    }
 }
 
 #[derive(Debug)]
@@ -84,9 +93,15 @@ impl Users {
                 return Err(wrong("the name stands there twice"));
             }
         }
-        Ok(Self {
+        Ok(Self::new(by_name))
+    }
+
+    fn new(by_name: HashMap<String, Entry>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
             by_name: Arc::new(by_name),
-        })
+            turns: Arc::new(Semaphore::new(processors)),
+        }
     }
 
     /// Whether no user is there.
@@ -95,16 +110,20 @@ impl Users {
     }
 
     /// Checks a password on a thread of its own: argon2 takes tens of milliseconds and 19 MiB. An unknown name costs as
-    /// much as a wrong password, so that nobody learns which names exist.
+    /// much as a wrong password, so that nobody learns which names exist. No more run at once than there are processors;
+    /// the others wait.
     ///
     /// # Cancel safety
     /// The thread ends by itself.
     pub async fn verify(&self, name: &str, password: Vec<u8>) -> Option<KnownUser> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
         let (users, name) = (self.clone(), name.to_owned());
-        tokio::task::spawn_blocking(move || users.verify_now(&name, &password))
-            .await
-            .ok()
-            .flatten()
+        let verified = tokio::task::spawn_blocking(move || {
+            let known = users.verify_now(&name, &password);
+            drop(turn);
+            known
+        });
+        verified.await.ok().flatten()
     }
 
     fn verify_now(&self, name: &str, password: &[u8]) -> Option<KnownUser> {

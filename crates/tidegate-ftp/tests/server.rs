@@ -442,7 +442,7 @@ async fn shutdown_sends_the_idle_away_and_lets_a_transfer_end() {
     assert!(got == content);
     assert_eq!(busy.reply().await.code, 226);
     assert_eq!(busy.reply().await.code, 421);
-    stopping.await.unwrap();
+    assert_eq!(stopping.await.unwrap().sessions_cut, 0);
 }
 
 #[tokio::test]
@@ -468,4 +468,24 @@ async fn partial_uploads_are_thrown_away_where_that_was_chosen() {
     common::reset(data);
     assert_eq!(control.reply().await.code, 426);
     assert_eq!(served.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn shutdown_cuts_what_does_not_end_and_says_so() {
+    let served = Served::start(ServeOptions {
+        limits: Limits {
+            shutdown_grace: Duration::from_millis(50),
+            ..Limits::default()
+        },
+        ..writable()
+    })
+    .await;
+    served.put("a", b"old");
+    let mut control = served.login().await;
+    let _data = control.data().await;
+    assert_eq!(control.code("STOR a").await, 150);
+    let content = served.path("a");
+    assert_eq!(served.stop().await.sessions_cut, 1);
+    assert!(control.next().await.is_none());
+    assert!(!content.exists() || std::fs::read(&content).unwrap() == b"old");
 }

@@ -87,3 +87,39 @@ fn sentence(error: &StorageError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_of_the_storage_has_its_reply() {
+        for (kind, code) in [
+            (io::ErrorKind::NotFound, 550),
+            (io::ErrorKind::PermissionDenied, 550),
+            (io::ErrorKind::StorageFull, 452),
+            (io::ErrorKind::QuotaExceeded, 552),
+            (io::ErrorKind::FileTooLarge, 552),
+            (io::ErrorKind::ReadOnlyFilesystem, 550),
+            (io::ErrorKind::InvalidFilename, 553),
+            (io::ErrorKind::TimedOut, 451),
+        ] {
+            let reply = refused(b"x/y", &io::Error::from(kind).into());
+            assert_eq!(reply.code, code, "{kind:?}");
+            assert!(reply.text().starts_with("x/y: "), "{reply:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn quota_and_space_are_told_apart_by_the_system() {
+        use rustix::io::Errno;
+        let of = |errno: Errno| refused(b"x", &io::Error::from(errno).into()).code;
+        assert_eq!(of(Errno::DQUOT), 552);
+        assert_eq!(of(Errno::NOSPC), 452);
+        assert_eq!(of(Errno::FBIG), 552);
+        assert_eq!(of(Errno::ACCESS), 550);
+    }
+}

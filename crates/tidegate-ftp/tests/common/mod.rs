@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate_ftp::grammar::{Replies, Reply, address};
-use tidegate_ftp::server::{Anonymous, ServeOptions, Server, Tls};
+use tidegate_ftp::server::{Anonymous, Ended, ServeOptions, Server, Tls};
 use tidegate_ftp::storage::Access;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ pub struct Served {
     pub directory: TempDir,
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl Served {
@@ -86,11 +86,10 @@ impl Served {
     }
 
     /// Asks the server to end and waits until it has.
-    pub async fn stop(mut self) -> TempDir {
+    pub async fn stop(mut self) -> Ended {
         let _ = self.stop.take().unwrap().send(());
         let ended = tokio::time::timeout(PATIENCE, &mut self.task).await;
-        ended.expect("the server ends").unwrap();
-        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+        ended.expect("the server ends").unwrap()
     }
 }
 
