@@ -16,7 +16,7 @@ pub(crate) struct Address {
     pub(crate) scheme: Scheme,
     pub(crate) place: Place,
     /// `,name=value` in order; the value of an option that takes none is empty.
-    pub(crate) options: Vec<(String, String)>,
+    pub(crate) options: Options,
 }
 
 /// What an address points at.
@@ -352,12 +352,11 @@ impl Body<'_> {
     }
 }
 
+/// Names and values in order.
+type Options = Vec<(String, String)>;
+
 /// Splits `body,name=value,…` and checks the names.
-fn split_options<'a>(
-    row: &Row,
-    text: &'a str,
-    start: usize,
-) -> Result<(&'a str, Vec<(String, String)>), AddressError> {
+fn split_options<'a>(row: &Row, text: &'a str, start: usize) -> Result<(&'a str, Options), AddressError> {
     let whole = &text[start..];
     let mut parts = whole.split(',');
     let body = parts.next().unwrap_or("");
