@@ -2,9 +2,11 @@
 //!
 //! Knows what each kind of end allows; whether something is really there, only a run can tell.
 
+use std::net::IpAddr;
+
 use tidegate_io::Lane;
 
-use crate::address::{Address, Role, Scheme};
+use crate::address::{Address, Place, Role, Scheme};
 use crate::args::LaneArg;
 use crate::copy::Job;
 use crate::settings::{CopySettings, Existing};
@@ -14,7 +16,10 @@ use crate::size::{show_rate, show_size, show_time};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Handle {
     File,
+    /// A socket to somewhere else.
     Socket,
+    /// A socket to this machine.
+    LocalSocket,
     Pipe,
     /// Whatever the program was started with.
     Inherited,
@@ -98,11 +103,21 @@ fn kind(scheme: Scheme) -> &'static str {
 fn handle(address: &Address) -> Handle {
     match address.scheme {
         Scheme::File => Handle::File,
-        Scheme::Tcp | Scheme::TcpListen | Scheme::Unix | Scheme::UnixListen => Handle::Socket,
+        Scheme::Unix | Scheme::UnixListen => Handle::LocalSocket,
+        Scheme::Tcp | Scheme::TcpListen if is_this_machine(&address.place) => Handle::LocalSocket,
+        Scheme::Tcp | Scheme::TcpListen => Handle::Socket,
         Scheme::Pipe | Scheme::Exec | Scheme::Shell => Handle::Pipe,
         Scheme::Stdio | Scheme::Fd => Handle::Inherited,
         _ => Handle::Layered,
     }
+}
+
+/// Whether an address as written means this machine; names other than `localhost` are not looked up here.
+fn is_this_machine(place: &Place) -> bool {
+    let Place::HostPort { host, .. } = place else {
+        return false;
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The lane a run would take, and why.
@@ -126,8 +141,11 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
             "a protocol or encryption stands between the bytes and the handle".to_owned(),
         );
     }
-    let (lane, why) = match (from, to) {
-        (Handle::File, Handle::Socket) => (Lane::Sendfile, "a file that does not change, to a plain socket"),
+    let local = from == Handle::LocalSocket || to == Handle::LocalSocket;
+    let (possible, why) = match (from, to) {
+        (Handle::File, Handle::Socket | Handle::LocalSocket) => {
+            (Lane::Sendfile, "a file that does not change, to a plain socket")
+        }
         (Handle::File, Handle::File) => (Lane::CopyFileRange, "between two files, inside the file system"),
         (Handle::File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
         (_, Handle::File) => (Lane::Copy, "a stream into a file goes through user space"),
@@ -136,14 +154,27 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
             "between two streams, once they have shown to be bulk",
         ),
     };
+    let (lane, why) = match (forced, from, to) {
+        (
+            LaneArg::Auto,
+            Handle::File | Handle::Socket | Handle::LocalSocket,
+            Handle::Socket | Handle::LocalSocket,
+        ) if local => (
+            Lane::Copy,
+            "within one machine a large buffer in user space is faster",
+        ),
+        _ => (possible, why),
+    };
     let asked = match forced {
+        LaneArg::Auto if lane == Lane::Copy => return (lane, why.to_owned()),
         LaneArg::Auto => return (lane, format!("{why}; copy where the kernel refuses")),
         LaneArg::Copy => Lane::Copy,
         LaneArg::Splice => Lane::Splice,
         LaneArg::Sendfile => Lane::Sendfile,
         LaneArg::CopyFileRange => Lane::CopyFileRange,
     };
-    if asked == lane || (asked == Lane::Splice && from != Handle::File && to != Handle::File) {
+    let file_to_pipe = from == Handle::File && to == Handle::Pipe;
+    if asked == lane || (asked == Lane::Splice && file_to_pipe) {
         (asked, "asked for; copy where the kernel refuses".to_owned())
     } else {
         (
@@ -217,7 +248,18 @@ mod tests {
         assert!(text.contains("no stall limit"), "{text}");
         assert!(plan("tidegate --config /dev/null --rate 1M big tcp://h:1").contains("copy: a rate limit"));
         assert!(plan("tidegate --config /dev/null --lane copy big tcp://h:1").contains("copy: asked for"));
-        assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("splice: between two streams"));
+        assert!(
+            plan("tidegate --config /dev/null tcp://h:1 tcp://i:2").contains("splice: between two streams")
+        );
+        assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("copy: within one machine"));
+        assert!(
+            plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("copy: within one machine")
+        );
+        assert!(
+            plan("tidegate --config /dev/null --lane sendfile big tcp://127.0.0.1:1")
+                .contains("sendfile: asked")
+        );
+        assert!(plan("tidegate --config /dev/null --lane splice exec:x unix:x").contains("splice: asked"));
         assert!(
             plan("tidegate --config /dev/null --lane sendfile tcp://h:1 unix:x").contains("do not allow")
         );
