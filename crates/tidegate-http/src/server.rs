@@ -5,9 +5,10 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::num::NonZeroUsize;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
@@ -42,6 +43,7 @@ pub struct Server {
     listener: Listener,
     limits: Limits,
     tls: Option<Arc<rustls::ServerConfig>>,
+    threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug)]
@@ -92,13 +94,21 @@ impl Server {
     }
 
     fn new(listener: Listener) -> Self {
-        Self { listener, limits: Limits::default(), tls: None }
+        Self { listener, limits: Limits::default(), tls: None, threads: None }
     }
 
     /// Other limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Serves on threads of its own, each with its own loop, and each connection on one of them: no work is handed from
+    /// thread to thread, which for small answers costs more than the work. Without this, on the runtime that runs it.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -124,7 +134,8 @@ impl Server {
         }
     }
 
-    /// Serves until `shutdown`, then lets requests under way end, up to the drain deadline.
+    /// Serves until `shutdown`, then lets requests under way end, up to the drain deadline. Dropping the future ends
+    /// everything at once.
     pub async fn run<H: Handler>(self, handler: Arc<H>, shutdown: impl Future<Output = ()>) -> Served {
         let (drain, drained) = watch::channel(());
         let house = Arc::new(House {
@@ -133,7 +144,7 @@ impl Server {
             tls: self.tls.map(TlsAcceptor::from),
             requests: AtomicU64::new(0),
         });
-        let mut tasks = JoinSet::new();
+        let mut crew = Crew::hire(self.threads, &house, &drained);
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut shutdown = pin!(shutdown);
         let mut connections = 0;
@@ -145,26 +156,125 @@ impl Server {
             };
             let (accepted, place) = tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
                 accepted = accepted => accepted,
             };
             match accepted {
                 Ok(connection) => {
                     connections += 1;
-                    let serving = Arc::clone(&house).serve(connection, drained.clone());
-                    tasks.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
+                    crew.give(connection, place.ok());
                 }
                 Err(error) => rest_after(&error).await,
             }
         }
         drop(self.listener);
         let _ = drain.send(());
-        let cut = finish_all(tasks, self.limits.drain_timeout).await;
+        let cut = crew.dismiss().await;
         Served { connections, requests: house.requests.load(Ordering::Relaxed), cut }
     }
+}
+
+/// Those who serve connections: one task on this runtime, or threads.
+struct Crew {
+    seats: Vec<Seat>,
+    ends: JoinSet<usize>,
+}
+
+struct Seat {
+    to: mpsc::UnboundedSender<Given>,
+    /// Connections given and not yet ended.
+    load: Arc<AtomicUsize>,
+}
+
+/// A connection, and what it takes up.
+struct Given {
+    connection: Connection,
+    held: Taken,
+}
+
+/// A place under the limit and a part of a seat's load, until the connection ends.
+struct Taken {
+    _place: Option<OwnedSemaphorePermit>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Crew {
+    fn hire<H: Handler>(threads: Option<NonZeroUsize>, house: &Arc<House<H>>, drained: &watch::Receiver<()>) -> Self {
+        let mut crew = Self { seats: Vec::new(), ends: JoinSet::new() };
+        for _ in 0..threads.map_or(0, NonZeroUsize::get) {
+            let (seat, from) = Seat::new();
+            let work = Arc::clone(house).work(from, drained.clone());
+            match thread(work) {
+                Ok(end) => {
+                    crew.ends.spawn(end);
+                    crew.seats.push(seat);
+                }
+                Err(error) => tracing::warn!(%error, "cannot start a thread"),
+            }
+        }
+        if crew.seats.is_empty() {
+            let (seat, from) = Seat::new();
+            crew.ends.spawn(Arc::clone(house).work(from, drained.clone()));
+            crew.seats.push(seat);
+        }
+        crew
+    }
+
+    /// To the one with the least to do.
+    fn give(&mut self, connection: Connection, place: Option<OwnedSemaphorePermit>) {
+        if let Some(seat) = self.seats.iter().min_by_key(|seat| seat.load.load(Ordering::Relaxed)) {
+            seat.load.fetch_add(1, Ordering::Relaxed);
+            let held = Taken { _place: place, load: Arc::clone(&seat.load) };
+            let _ = seat.to.send(Given { connection, held });
+        }
+    }
+
+    /// Waits for all to end; says how many connections had to be cut.
+    async fn dismiss(mut self) -> usize {
+        self.seats.clear();
+        let mut cut = 0;
+        while let Some(end) = self.ends.join_next().await {
+            cut += end.unwrap_or(0);
+        }
+        cut
+    }
+}
+
+impl Seat {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Given>) {
+        let (to, from) = mpsc::unbounded_channel();
+        (Self { to, load: Arc::default() }, from)
+    }
+}
+
+/// Runs `work` on a thread of its own. Dropping the future that is returned ends it.
+fn thread(
+    work: impl Future<Output = usize> + Send + 'static,
+) -> io::Result<impl Future<Output = usize> + Send + 'static> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (done, end) = oneshot::channel();
+    let (wanted, unwanted) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("tidegate-http".to_owned()).spawn(move || {
+        let cut = runtime.block_on(async {
+            tokio::select! {
+                cut = work => cut,
+                _ = unwanted => 0,
+            }
+        });
+        // Files that are being read on the blocking pool must not hold up the end.
+        runtime.shutdown_background();
+        let _ = done.send(cut);
+    })?;
+    Ok(async move {
+        let cut = end.await.unwrap_or(0);
+        drop(wanted);
+        cut
+    })
 }
 
 /// Waits for every connection to end by itself, up to a deadline; says how many did not.
@@ -187,10 +297,11 @@ async fn rest_after(error: &io::Error) {
     }
 }
 
+/// A connection that belongs to no loop yet.
 enum Connection {
-    Tcp(TcpStream, std::net::SocketAddr),
+    Tcp(std::net::TcpStream, std::net::SocketAddr),
     #[cfg(unix)]
-    Unix(UnixStream),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 impl Listener {
@@ -199,10 +310,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(Connection::Tcp(stream, peer))
+                Ok(Connection::Tcp(stream.into_std()?, peer))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0.into_std()?)),
         }
     }
 }
@@ -216,11 +327,35 @@ struct House<H> {
 }
 
 impl<H: Handler> House<H> {
-    async fn serve(self: Arc<Self>, connection: Connection, drained: watch::Receiver<()>) {
-        match connection {
-            Connection::Tcp(stream, address) => self.serve_wire(stream, Peer::Tcp(address), drained).await,
+    /// Serves what it is given until there is no more, then lets it end.
+    async fn work(self: Arc<Self>, mut from: mpsc::UnboundedReceiver<Given>, drained: watch::Receiver<()>) -> usize {
+        let mut tasks = JoinSet::new();
+        loop {
+            let given = tokio::select! {
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+                given = from.recv() => given,
+            };
+            let Some(given) = given else { break };
+            tasks.spawn(Arc::clone(&self).serve(given, drained.clone()));
+        }
+        finish_all(tasks, self.limits.drain_timeout).await
+    }
+
+    async fn serve(self: Arc<Self>, given: Given, drained: watch::Receiver<()>) {
+        let Given { connection, held: _held } = given;
+        let served = match connection {
+            Connection::Tcp(stream, address) => match TcpStream::from_std(stream) {
+                Ok(stream) => Ok(self.serve_wire(stream, Peer::Tcp(address), drained).await),
+                Err(error) => Err(error),
+            },
             #[cfg(unix)]
-            Connection::Unix(stream) => self.serve_wire(stream, Peer::Local, drained).await,
+            Connection::Unix(stream) => match UnixStream::from_std(stream) {
+                Ok(stream) => Ok(self.serve_wire(stream, Peer::Local, drained).await),
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = served {
+            tracing::warn!(%error, "cannot serve a connection");
         }
     }
 
