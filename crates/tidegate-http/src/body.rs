@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tidegate::{AbortReason, Cause, Ready, Receiver, StopReason};
@@ -21,6 +21,9 @@ use crate::breaker::Breaker;
 
 /// The largest frame handed to hyper.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024;
+
+/// Pieces up to this size are copied together.
+const SMALL_BYTES_MAX: usize = 1024;
 
 /// The body of a message that we send.
 #[derive(Default)]
@@ -176,20 +179,14 @@ impl StreamBody {
                     return Poll::Ready(Some(Err(BodyError::Aborted(aborted.0))));
                 }
                 Ok(Ready::End) => return Poll::Ready(self.at_end()),
-                Ok(Ready::Bytes) => {
-                    let Some(frame) = receiver.pieces().next().map(|piece| piece.slice(..piece.len().min(FRAME_BYTES_MAX)))
-                    else {
-                        continue;
-                    };
-                    self.sent += frame.len() as u64;
-                    if self.length.is_some_and(|length| self.sent >= length) {
-                        receiver.advance(frame.len());
-                        self.last = Some(frame);
-                        continue;
-                    }
-                    receiver.advance(frame.len());
-                    return Poll::Ready(Some(Ok(Frame::data(frame))));
-                }
+                Ok(Ready::Bytes) => {}
+            }
+            let frame = take_frame(receiver, cx);
+            self.sent += frame.len() as u64;
+            if self.length.is_some_and(|length| self.sent >= length) {
+                self.last = Some(frame);
+            } else if !frame.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
         }
     }
@@ -235,6 +232,27 @@ impl StreamBody {
             State::Trailers => self.trailers.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
         }
     }
+}
+
+/// The next frame of what waits: a part of one piece, or many small pieces copied together. Frames of a few bytes cost
+/// more than their bytes, and an HTTP/2 peer that lets two thousand of them pile up ends the connection.
+fn take_frame(receiver: &mut Receiver, cx: &mut Context<'_>) -> Bytes {
+    let first = receiver.pieces().next().map(|piece| piece.slice(..piece.len().min(FRAME_BYTES_MAX)));
+    let Some(first) = first else { return Bytes::new() };
+    receiver.advance(first.len());
+    if first.len() > SMALL_BYTES_MAX {
+        return first;
+    }
+    let mut gathered: Option<BytesMut> = None;
+    // Only what is there already, or comes of a pull on the spot: nothing is waited for.
+    while let Poll::Ready(Ok(Ready::Bytes)) = receiver.poll_ready(cx) {
+        let so_far = gathered.as_ref().map_or(first.len(), BytesMut::len);
+        let fits = |piece: &&Bytes| piece.len() <= SMALL_BYTES_MAX && so_far + piece.len() <= FRAME_BYTES_MAX;
+        let Some(next) = receiver.pieces().next().filter(fits).cloned() else { break };
+        receiver.advance(next.len());
+        gathered.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&next);
+    }
+    gathered.map_or(first, BytesMut::freeze)
 }
 
 impl Drop for StreamBody {

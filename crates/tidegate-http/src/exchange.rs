@@ -87,7 +87,18 @@ pub struct Responder {
 #[derive(Clone, Debug)]
 pub(crate) enum Line {
     One(Arc<KillSwitch>),
-    Two(Arc<Streams>),
+    /// The streams of the connection, and the breaker of this one once its task runs.
+    Two(Arc<Streams>, Breaker),
+}
+
+impl Line {
+    /// To be called in the task that hyper runs for a request: only there an HTTP/2 stream can be found.
+    pub(crate) fn of_this_task(self) -> Self {
+        match self {
+            Self::One(switch) => Self::One(switch),
+            Self::Two(streams, _) => Self::Two(streams, current_stream()),
+        }
+    }
 }
 
 /// The responses under way on one HTTP/2 connection, for whoever looks for stalled ones.
@@ -146,10 +157,9 @@ impl Responder {
                 let ending = if by_close { Ending::Reset } else { Ending::Close };
                 Breaker::Connection(Arc::clone(switch), ending)
             }
-            Line::Two(streams) => {
-                let breaker = current_stream();
+            Line::Two(streams, breaker) => {
                 streams.watch(&progress, breaker.clone());
-                breaker
+                breaker.clone()
             }
         };
         let (consumer, body) = OutgoingBody::new(length, marks, breaker, Some(progress));

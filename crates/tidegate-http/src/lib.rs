@@ -5,6 +5,7 @@
 
 mod body;
 mod breaker;
+mod chunked;
 mod client;
 mod connect;
 mod exchange;
@@ -28,6 +29,7 @@ mod upload;
 pub mod validators;
 
 pub use body::{Body, BodyError, FRAME_BYTES_MAX, PeerGone};
+pub use chunked::ChunkedBody;
 pub use client::{Client, ClientOptions, Protocol, Proxies};
 pub use exchange::{Answer, Handler, HeadView, Peer, Request, Responder, plain};
 pub use file_parts::{CHUNK_BYTES, FileError, FileParts, Part, Stamp};

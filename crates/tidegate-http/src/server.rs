@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 
 use crate::body::BodyEnd;
-use crate::breaker::StreamExecutor;
+use crate::breaker::{Breaker, StreamExecutor};
 use crate::exchange::{Answer, Handler, HeadView, Line, Peer, Request, Responder, Streams, plain};
 use crate::incoming::IncomingBody;
 use crate::io_guard::{Guarded, KillSwitch, Wire};
@@ -436,7 +436,7 @@ impl<H: Handler> House<H> {
     {
         let limits = self.limits;
         let streams = Arc::new(Streams::default());
-        let service = Service { house: self, peer, line: Line::Two(Arc::clone(&streams)) };
+        let service = Service { house: self, peer, line: Line::Two(Arc::clone(&streams), Breaker::Body) };
         let connection = hyper::server::conn::http2::Builder::new(StreamExecutor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
@@ -516,7 +516,7 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Service<H>
         }
         let house = Arc::clone(&self.house);
         let (peer, line) = (self.peer, self.line.clone());
-        Answering::Later(Box::pin(async move { house.answer(request, peer, line).await }))
+        Answering::Later(Box::pin(async move { house.answer(request, peer, line.of_this_task()).await }))
     }
 }
 

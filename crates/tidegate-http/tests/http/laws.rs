@@ -118,7 +118,8 @@ struct Net {
 }
 
 /// What a blocked peer swallows: hyper's buffers at both ends, a window, the kernel's.
-const SLACK: usize = 16 * 1024 * 1024;
+/// More than 9 bytes below the `max` mark, which the suite goes by.
+const SLACK: usize = 7 * 1024 * 1024;
 
 impl Harness for Wire {
     fn make(&self, marks: Marks) -> Subject {
