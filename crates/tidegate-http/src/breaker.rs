@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::task::AbortHandle;
 
+use crate::incoming::Slot;
 use crate::io_guard::{Ending, KillSwitch};
 
 /// The way to cut one message short.
@@ -28,6 +29,13 @@ impl Breaker {
             Self::Connection(switch, ending) => switch.arm(*ending),
             Self::Stream(switch) => switch.reset(),
             Self::Body => {}
+        }
+    }
+
+    /// The body that the peer sends in the same exchange.
+    pub(crate) fn watch(&self, request: Slot) {
+        if let Self::Stream(switch) = self {
+            let _ = switch.request.set(request);
         }
     }
 
@@ -51,6 +59,8 @@ impl Breaker {
 pub(crate) struct StreamSwitch {
     task: OnceLock<AbortHandle>,
     wanted: AtomicBool,
+    /// The request's body: as long as somebody keeps it, hyper does not reset the stream.
+    request: OnceLock<Slot>,
 }
 
 impl StreamSwitch {
@@ -58,6 +68,9 @@ impl StreamSwitch {
         self.wanted.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();
+        }
+        if let Some(request) = self.request.get() {
+            request.cut();
         }
     }
 

@@ -136,7 +136,8 @@ impl Client {
             .http1_max_buf_size(options.wire_bytes_max)
             .http2_max_send_buf_size(64 * 1024)
             .http2_initial_stream_window_size(1024 * 1024)
-            .http2_initial_connection_window_size(1024 * 1024)
+            // More than one stream's: a download that nobody reads must not hold up the others.
+            .http2_initial_connection_window_size(4 * 1024 * 1024)
             .build(connector);
         options.tls = tls;
         Self { pool, proxies, options: Arc::new(options) }

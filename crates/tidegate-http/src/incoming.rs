@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 /// Bytes that a peer sends as the body of a message.
 #[derive(Debug)]
 pub struct IncomingBody {
-    incoming: Option<Incoming>,
+    incoming: Slot,
     /// What is left of a frame that was larger than a read.
     left: Bytes,
     announced: Option<u64>,
@@ -35,7 +37,7 @@ impl IncomingBody {
     pub(crate) fn new(incoming: Incoming, limit: u64, stall_timeout: Duration, name: String) -> Self {
         Self {
             announced: incoming.size_hint().exact(),
-            incoming: Some(incoming),
+            incoming: Slot::new(incoming),
             left: Bytes::new(),
             read: 0,
             limit,
@@ -57,9 +59,9 @@ impl IncomingBody {
         self.trailers.as_ref()
     }
 
-    /// Whether everything the peer sent was read.
-    pub fn is_read(&self) -> bool {
-        self.left.is_empty() && self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+    /// Lets whoever ends the exchange take the body away: as long as it is there, hyper keeps an HTTP/2 stream.
+    pub(crate) fn slot(&self) -> Slot {
+        self.incoming.clone()
     }
 
     /// The next piece, as hyper read it; `None` at the end.
@@ -71,17 +73,21 @@ impl IncomingBody {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.left))));
         }
         loop {
-            let Some(incoming) = &mut self.incoming else {
-                return Poll::Ready(Ok(None));
+            let mut incoming = match self.incoming.take() {
+                Some(incoming) => incoming,
+                None if self.incoming.is_cut() => return Poll::Ready(Err(self.ended())),
+                None => return Poll::Ready(Ok(None)),
             };
-            match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_stall(cx),
-                Poll::Ready(None) => {
-                    self.incoming = None;
-                    return Poll::Ready(Ok(None));
+            let polled = Pin::new(&mut incoming).poll_frame(cx);
+            match polled {
+                Poll::Pending => {
+                    self.incoming.put(incoming);
+                    return self.poll_stall(cx);
                 }
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.failed(error))),
                 Poll::Ready(Some(Ok(frame))) => {
+                    self.incoming.put(incoming);
                     self.waiting_since = None;
                     match frame.into_data() {
                         Ok(data) if data.is_empty() => {}
@@ -91,6 +97,11 @@ impl IncomingBody {
                 }
             }
         }
+    }
+
+    fn ended(&self) -> EndpointError {
+        let what = format!("the exchange with {} was ended after {} bytes", self.name, self.read);
+        EndpointError::new(ErrorKind::Truncated, Blame::Peer, what)
     }
 
     fn count(&mut self, data: Bytes) -> Result<Bytes, EndpointError> {
@@ -103,7 +114,7 @@ impl IncomingBody {
     }
 
     fn failed(&mut self, error: hyper::Error) -> EndpointError {
-        self.incoming = None;
+        self.incoming.cut(); // whoever asks again hears no clean end
         let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Truncated };
         let what = format!("the body from {} was cut short after {} bytes", self.name, self.read);
         EndpointError::new(kind, Blame::Peer, what).caused_by(error)
@@ -119,8 +130,49 @@ impl IncomingBody {
             timer.as_mut().reset(deadline);
         }
         let what = format!("{} sent nothing for {} s", self.name, self.stall_timeout.as_secs());
-        self.incoming = None;
+        self.incoming.cut();
         Poll::Ready(Err(EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what)))
+    }
+}
+
+/// hyper's body, which the end of the exchange may take away from its reader. It is taken out to be polled, so that
+/// nothing of hyper's runs under the lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    shared: Arc<SlotShared>,
+}
+
+#[derive(Debug)]
+struct SlotShared {
+    incoming: Mutex<Option<Incoming>>,
+    cut: AtomicBool,
+}
+
+impl Slot {
+    fn new(incoming: Incoming) -> Self {
+        let shared = SlotShared { incoming: Mutex::new(Some(incoming)), cut: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn take(&self) -> Option<Incoming> {
+        self.shared.incoming.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, incoming: Incoming) {
+        *self.shared.incoming.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+        if self.is_cut() {
+            drop(self.take());
+        }
+    }
+
+    /// Takes the body away for good.
+    pub(crate) fn cut(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+        drop(self.take());
+    }
+
+    fn is_cut(&self) -> bool {
+        self.shared.cut.load(Ordering::SeqCst)
     }
 }
 

@@ -530,6 +530,9 @@ impl<H: Handler> House<H> {
             plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this server takes")
         } else {
             let body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
+            if let Line::Two(_, breaker) = &line {
+                breaker.watch(body.slot());
+            }
             let responder =
                 Responder { peer, method: method.clone(), version: head.version, marks: self.limits.marks, line };
             self.handler.answer(Request { head, body, responder }).await
