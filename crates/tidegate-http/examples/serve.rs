@@ -13,7 +13,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = StaticOptions::default();
     options.uploads = Uploads::Taken(Durability::Renamed);
     let files = StaticFiles::new(dir.as_ref(), options)?;
-    let server = Server::bind(&address).await?.threads(std::thread::available_parallelism()?);
+    let server = Server::bind(&address)
+        .await?
+        .threads(std::thread::available_parallelism()?);
     let ended = async {
         let _ = tokio::signal::ctrl_c().await;
     };

@@ -134,7 +134,12 @@ enum State {
 }
 
 impl StreamBody {
-    pub(crate) fn new(receiver: Receiver, length: Option<u64>, trailers: Arc<Mutex<Option<HeaderMap>>>, breaker: Breaker) -> Self {
+    pub(crate) fn new(
+        receiver: Receiver,
+        length: Option<u64>,
+        trailers: Arc<Mutex<Option<HeaderMap>>>,
+        breaker: Breaker,
+    ) -> Self {
         breaker.begin();
         Self {
             receiver: Some(receiver),
@@ -157,7 +162,9 @@ impl StreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.state {
             State::Done => Poll::Ready(None),
-            State::Trailers => Poll::Ready(self.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
+            State::Trailers => {
+                Poll::Ready(self.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             State::Data => {
                 let polled = self.poll_data(cx);
                 if let Some(progress) = &self.progress {
@@ -196,7 +203,10 @@ impl StreamBody {
         if let Some(length) = self.length
             && self.sent < length
         {
-            let error = BodyError::TooShort { length, sent: self.sent };
+            let error = BodyError::TooShort {
+                length,
+                sent: self.sent,
+            };
             if let Some(receiver) = self.receiver.take() {
                 receiver.fail(Arc::new(error.clone()) as Cause);
             }
@@ -222,14 +232,21 @@ impl StreamBody {
 
     fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.state = State::Done;
-        self.trailers.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.trailers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn is_end_stream(&self) -> bool {
         match self.state {
             State::Data => false,
             State::Done => true,
-            State::Trailers => self.trailers.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+            State::Trailers => self
+                .trailers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_none(),
         }
     }
 }
@@ -237,7 +254,10 @@ impl StreamBody {
 /// The next frame of what waits: a part of one piece, or many small pieces copied together. Frames of a few bytes cost
 /// more than their bytes, and an HTTP/2 peer that lets two thousand of them pile up ends the connection.
 fn take_frame(receiver: &mut Receiver, cx: &mut Context<'_>) -> Bytes {
-    let first = receiver.pieces().next().map(|piece| piece.slice(..piece.len().min(FRAME_BYTES_MAX)));
+    let first = receiver
+        .pieces()
+        .next()
+        .map(|piece| piece.slice(..piece.len().min(FRAME_BYTES_MAX)));
     let Some(first) = first else { return Bytes::new() };
     receiver.advance(first.len());
     if first.len() > SMALL_BYTES_MAX {
@@ -248,9 +268,13 @@ fn take_frame(receiver: &mut Receiver, cx: &mut Context<'_>) -> Bytes {
     while let Poll::Ready(Ok(Ready::Bytes)) = receiver.poll_ready(cx) {
         let so_far = gathered.as_ref().map_or(first.len(), BytesMut::len);
         let fits = |piece: &&Bytes| piece.len() <= SMALL_BYTES_MAX && so_far + piece.len() <= FRAME_BYTES_MAX;
-        let Some(next) = receiver.pieces().next().filter(fits).cloned() else { break };
+        let Some(next) = receiver.pieces().next().filter(fits).cloned() else {
+            break;
+        };
         receiver.advance(next.len());
-        gathered.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&next);
+        gathered
+            .get_or_insert_with(|| BytesMut::from(&first[..]))
+            .extend_from_slice(&next);
     }
     gathered.map_or(first, BytesMut::freeze)
 }
@@ -278,12 +302,22 @@ impl Body {
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
-        let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Whole { bytes: Some(bytes), length } };
+        let kind = if bytes.is_empty() {
+            Kind::Empty
+        } else {
+            Kind::Whole {
+                bytes: Some(bytes),
+                length,
+            }
+        };
         Self { kind, witness: None }
     }
 
     pub(crate) fn stream(stream: StreamBody) -> Self {
-        Self { kind: Kind::Stream(Box::new(stream)), witness: None }
+        Self {
+            kind: Kind::Stream(Box::new(stream)),
+            witness: None,
+        }
     }
 
     /// Keeps `what` alive until hyper is done with the bytes.
@@ -335,7 +369,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -354,7 +391,9 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
-            Kind::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Whole { bytes, .. } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Kind::Stream(stream) => match stream.length {
                 Some(length) => SizeHint::with_exact(length.saturating_sub(stream.sent)),
                 None => SizeHint::default(),

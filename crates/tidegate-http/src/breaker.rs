@@ -109,5 +109,7 @@ where
 
 /// The switch of the HTTP/2 stream whose task this is.
 pub(crate) fn current_stream() -> Breaker {
-    STREAM.try_with(|switch| Breaker::Stream(Arc::clone(switch))).unwrap_or(Breaker::Body)
+    STREAM
+        .try_with(|switch| Breaker::Stream(Arc::clone(switch)))
+        .unwrap_or(Breaker::Body)
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tidegate::{
-    AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished, Marks,
-    Outcome, Pressure, Producer, Refusal, Stage, WriteError,
+    AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
+    Marks, Outcome, Pressure, Producer, Refusal, Stage, WriteError,
 };
 
 /// Frames what is written as chunks and hands them on. The last chunk follows at `finish`, which ends the consumer
@@ -27,7 +27,10 @@ impl ChunkedBody {
     /// [`AlreadyRegistered`] when `below` has a producer.
     pub fn new(below: Arc<dyn FinishableConsumer>, marks: Marks) -> Result<Self, AlreadyRegistered> {
         let registers_with = Arc::clone(&below);
-        let stage = Stage::new(marks, BelowPause::Buffer, |_| Framed { below, ours: AtomicBool::new(true) });
+        let stage = Stage::new(marks, BelowPause::Buffer, |_| Framed {
+            below,
+            ours: AtomicBool::new(true),
+        });
         if let Err(refused) = registers_with.register_producer(Producer::push(Arc::new(stage.handle()))) {
             stage.below().ours.store(false, Ordering::Release);
             return Err(refused);
@@ -103,7 +106,9 @@ impl Below for Framed {
         match last {
             Ok(_) => self.below.finish(),
             // Without its last chunk the body must not look complete.
-            Err(error) => self.below.abort(AbortReason::Stopped(Arc::new(error.refusal.into_stop()))),
+            Err(error) => self
+                .below
+                .abort(AbortReason::Stopped(Arc::new(error.refusal.into_stop()))),
         }
         Finished::Done
     }
@@ -118,6 +123,8 @@ impl Below for Framed {
 
 impl fmt::Debug for ChunkedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChunkedBody").field("held", &self.held()).finish_non_exhaustive()
+        f.debug_struct("ChunkedBody")
+            .field("held", &self.held())
+            .finish_non_exhaustive()
     }
 }

@@ -140,7 +140,11 @@ impl Client {
             .http2_initial_connection_window_size(4 * 1024 * 1024)
             .build(connector);
         options.tls = tls;
-        Self { pool, proxies, options: Arc::new(options) }
+        Self {
+            pool,
+            proxies,
+            options: Arc::new(options),
+        }
     }
 
     /// Builds and sends a request. Nothing is waited for.
@@ -156,16 +160,23 @@ impl Client {
             request.headers_mut().insert(PROXY_AUTHORIZATION, auth.clone());
         }
         let connection = capture_connection(&mut request);
-        Underway { answer: self.pool.request(request), connection }
+        Underway {
+            answer: self.pool.request(request),
+            connection,
+        }
     }
 
     /// The headers of every request: the user's, else ours.
     pub(crate) fn headers(&self, target: &Target) -> HeaderMap {
         let mut headers = self.options.headers.clone();
         let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
-        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
+        headers
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(agent));
         // The bytes as they are stored: offsets count in them.
-        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        headers
+            .entry(ACCEPT_ENCODING)
+            .or_insert(HeaderValue::from_static("identity"));
         if let Some(auth) = &target.auth {
             headers.entry(AUTHORIZATION).or_insert_with(|| auth.clone());
         }
@@ -175,7 +186,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,7 +225,10 @@ impl Target {
     /// Where a redirect leads. The user and password go along only to the same host and port over the same scheme.
     pub(crate) fn follow(&self, location: &str) -> Result<Self, EndpointError> {
         let base = &self.uri;
-        let (scheme, authority) = (base.scheme_str().unwrap_or("http"), base.authority().map_or("", |a| a.as_str()));
+        let (scheme, authority) = (
+            base.scheme_str().unwrap_or("http"),
+            base.authority().map_or("", |a| a.as_str()),
+        );
         let absolute = if location.contains("://") {
             location.to_owned()
         } else if let Some(rest) = location.strip_prefix("//") {
@@ -220,7 +236,10 @@ impl Target {
         } else if location.starts_with('/') {
             format!("{scheme}://{authority}{location}")
         } else {
-            let directory = base.path().rsplit_once('/').map_or("", |(directory, _)| directory);
+            let directory = base
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(directory, _)| directory);
             format!("{scheme}://{authority}{directory}/{location}")
         };
         let mut target = Self::parse(&absolute)?;
@@ -247,10 +266,17 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().enumerate().fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        let word = group
+            .iter()
+            .enumerate()
+            .fold(0_u32, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
         for at in 0..4 {
             let letter = LETTERS[(word >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= group.len() { char::from(letter) } else { '=' });
+            text.push(if at <= group.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     text
@@ -282,12 +308,20 @@ fn connect_error(error: &legacy::Error) -> Option<EndpointError> {
 
 /// A refusal as an error: the status in words.
 pub(crate) fn refused(uri: &Uri, status: StatusCode) -> EndpointError {
-    let blame = if status.is_client_error() { Blame::Caller } else { Blame::Peer };
+    let blame = if status.is_client_error() {
+        Blame::Caller
+    } else {
+        Blame::Peer
+    };
     EndpointError::new(ErrorKind::Open, blame, format!("{} answered {status}", host(uri)))
 }
 
 pub(crate) fn timed_out(uri: &Uri) -> EndpointError {
-    EndpointError::new(ErrorKind::TimedOut, Blame::Peer, format!("no answer from {} in time", host(uri)))
+    EndpointError::new(
+        ErrorKind::TimedOut,
+        Blame::Peer,
+        format!("no answer from {} in time", host(uri)),
+    )
 }
 
 pub(crate) fn host(uri: &Uri) -> &str {
@@ -321,7 +355,13 @@ mod tests {
 
     #[test]
     fn base64_is_the_usual() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

@@ -75,25 +75,53 @@ impl Connector {
         let switch = Arc::new(KillSwitch::default());
         let stream = match &proxy {
             None => tcp::connect(&format!("{host}:{port}"), self.connect_timeout).await?,
-            Some(proxy) => self.connect_proxy(proxy, secure.then(|| format!("{host}:{port}"))).await?,
+            Some(proxy) => {
+                self.connect_proxy(proxy, secure.then(|| format!("{host}:{port}")))
+                    .await?
+            }
         };
         let guarded = Guarded::new(stream, Arc::clone(&switch), self.stall_timeout);
         let about = About { switch };
         if !secure {
-            let route = if proxy.is_some() { Route::Proxied } else { Route::Straight };
-            return Ok(Wired { io: TokioIo::new(Box::new(guarded)), about, route, version: Spoken::One });
+            let route = if proxy.is_some() {
+                Route::Proxied
+            } else {
+                Route::Straight
+            };
+            return Ok(Wired {
+                io: TokioIo::new(Box::new(guarded)),
+                about,
+                route,
+                version: Spoken::One,
+            });
         }
         let (stream, version) = self.start_tls(guarded, &host).await?;
-        Ok(Wired { io: TokioIo::new(stream), about, route: Route::Straight, version })
+        Ok(Wired {
+            io: TokioIo::new(stream),
+            about,
+            route: Route::Straight,
+            version,
+        })
     }
 
-    async fn connect_proxy(&self, proxy: &Intercept, tunnel_to: Option<String>) -> Result<TcpStream, EndpointError> {
+    async fn connect_proxy(
+        &self,
+        proxy: &Intercept,
+        tunnel_to: Option<String>,
+    ) -> Result<TcpStream, EndpointError> {
         let uri = proxy.uri();
         if uri.scheme_str() != Some("http") {
-            let what = format!("a proxy of the kind {} is not spoken", uri.scheme_str().unwrap_or("?"));
+            let what = format!(
+                "a proxy of the kind {} is not spoken",
+                uri.scheme_str().unwrap_or("?")
+            );
             return Err(EndpointError::new(ErrorKind::Open, Blame::Caller, what));
         }
-        let address = format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let address = format!(
+            "{}:{}",
+            uri.host().unwrap_or_default(),
+            uri.port_u16().unwrap_or(80)
+        );
         let mut stream = tcp::connect(&address, self.connect_timeout).await?;
         if let Some(target) = tunnel_to {
             let open = open_tunnel(&mut stream, &target, proxy.basic_auth());
@@ -101,7 +129,9 @@ impl Connector {
             opened
                 .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the proxy did not answer in time"))
                 .and_then(|opened| opened)
-                .map_err(|error| EndpointError::open(format!("the proxy {address} opens no tunnel to {target}"), error))?;
+                .map_err(|error| {
+                    EndpointError::open(format!("the proxy {address} opens no tunnel to {target}"), error)
+                })?;
         }
         Ok(stream)
     }
@@ -113,11 +143,16 @@ impl Connector {
     ) -> Result<(Box<dyn Stream>, Spoken), EndpointError> {
         let what = format!("no TLS with {host}");
         let Some(config) = &self.tls else {
-            return Err(EndpointError::new(ErrorKind::Open, Blame::Caller, format!("{what}: it is not set up")));
+            return Err(EndpointError::new(
+                ErrorKind::Open,
+                Blame::Caller,
+                format!("{what}: it is not set up"),
+            ));
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(bare)
-            .map_err(|error| EndpointError::new(ErrorKind::Open, Blame::Caller, what.clone()).caused_by(error))?;
+        let name = ServerName::try_from(bare).map_err(|error| {
+            EndpointError::new(ErrorKind::Open, Blame::Caller, what.clone()).caused_by(error)
+        })?;
         let handshake = TlsConnector::from(Arc::clone(config)).connect(name, guarded);
         let mut stream = tokio::time::timeout(self.connect_timeout, handshake)
             .await
@@ -126,7 +161,11 @@ impl Connector {
             .map_err(|error| EndpointError::open(what, error))?;
         let session = stream.get_mut().1;
         session.set_buffer_limit(Some(16 * 1024));
-        let version = if session.alpn_protocol() == Some(b"h2") { Spoken::Two } else { Spoken::One };
+        let version = if session.alpn_protocol() == Some(b"h2") {
+            Spoken::Two
+        } else {
+            Spoken::One
+        };
         Ok((Box::new(stream), version))
     }
 }
@@ -145,14 +184,20 @@ async fn open_tunnel(stream: &mut TcpStream, target: &str, auth: Option<&HeaderV
     let mut answer = Vec::with_capacity(512);
     while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
         if answer.len() > PROXY_ANSWER_BYTES_MAX || stream.read_buf(&mut answer).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its answer has no end"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "its answer has no end",
+            ));
         }
     }
     let status = answer.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
     if status.first() == Some(&b'2') {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it answered {}", String::from_utf8_lossy(status))))
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("it answered {}", String::from_utf8_lossy(status)),
+    ))
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -171,8 +216,14 @@ impl tower_service::Service<Uri> for Connector {
 
 impl Connection for Wired {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.route == Route::Proxied).extra(self.about.clone());
-        if self.version == Spoken::Two { connected.negotiated_h2() } else { connected }
+        let connected = Connected::new()
+            .proxy(self.route == Route::Proxied)
+            .extra(self.about.clone());
+        if self.version == Spoken::Two {
+            connected.negotiated_h2()
+        } else {
+            connected
+        }
     }
 }
 

@@ -109,7 +109,10 @@ pub(crate) struct Streams {
 
 impl Streams {
     fn watch(&self, progress: &Arc<Progress>, breaker: Breaker) {
-        let mut live = self.live.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut live = self
+            .live
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         live.retain(|(progress, _)| progress.strong_count() > 0);
         live.push((Arc::downgrade(progress), breaker));
     }
@@ -117,7 +120,10 @@ impl Streams {
     /// Resets the streams whose client has taken nothing for `limit`; says how many.
     pub(crate) fn reset_stalled(&self, limit: std::time::Duration) -> usize {
         let mut stalled = Vec::new();
-        let mut live = self.live.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut live = self
+            .live
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         live.retain(|(progress, breaker)| match progress.upgrade() {
             None => false,
             Some(progress) if progress.stalled_for() >= limit => {
@@ -147,7 +153,12 @@ impl Responder {
     }
 
     /// The same with marks of its own.
-    pub fn stream_with(&self, head: &mut Response<()>, length: Option<u64>, marks: Marks) -> (OutgoingBody, Answer) {
+    pub fn stream_with(
+        &self,
+        head: &mut Response<()>,
+        length: Option<u64>,
+        marks: Marks,
+    ) -> (OutgoingBody, Answer) {
         let head = std::mem::take(head);
         let progress = Arc::new(Progress::new());
         let breaker = match &self.line {
@@ -167,7 +178,10 @@ impl Responder {
         if let Some(length) = length
             && !is_bodiless_status(answer.status())
         {
-            answer.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+            answer
+                .headers_mut()
+                .entry(CONTENT_LENGTH)
+                .or_insert_with(|| HeaderValue::from(length));
         }
         if self.method == Method::HEAD || is_bodiless_status(answer.status()) {
             answer.body_mut().close();
@@ -190,6 +204,9 @@ pub fn plain(status: StatusCode, why: &str) -> Answer {
     };
     let mut answer = Response::new(Body::whole(Bytes::from(text)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     answer
 }

@@ -43,7 +43,10 @@ impl Stamp {
     /// The system's.
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self { size: metadata.len(), modified: metadata.modified().ok() })
+        Ok(Self {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
     }
 }
 
@@ -122,9 +125,21 @@ impl FileParts {
         to: Weak<dyn FinishableConsumer>,
         chunk: usize,
     ) -> Self {
-        let work = Work { file, stamp, parts: parts.into(), buffers: Buffers::default() };
-        let inner = Inner { to, chunk: chunk.max(1), work: Mutex::new(Some(work)), stopped: AtomicBool::new(false) };
-        Self { inner: Arc::new(inner) }
+        let work = Work {
+            file,
+            stamp,
+            parts: parts.into(),
+            buffers: Buffers::default(),
+        };
+        let inner = Inner {
+            to,
+            chunk: chunk.max(1),
+            work: Mutex::new(Some(work)),
+            stopped: AtomicBool::new(false),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 }
 
@@ -205,7 +220,9 @@ impl Work {
                     self.parts.pop_front();
                 }
                 Some(Part::File(range)) => {
-                    let want = usize::try_from(range.length).unwrap_or(usize::MAX).min(chunk - gathered);
+                    let want = usize::try_from(range.length)
+                        .unwrap_or(usize::MAX)
+                        .min(chunk - gathered);
                     match read_piece(&self.file, range.start, want, wait, &mut self.buffers) {
                         Ok(piece) if piece.is_empty() => {
                             return Chunk::Failed(FileError::Truncated { at: range.start });
@@ -220,7 +237,11 @@ impl Work {
                             }
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            return if pieces.is_empty() { Chunk::Later } else { Chunk::Pieces(pieces) };
+                            return if pieces.is_empty() {
+                                Chunk::Later
+                            } else {
+                                Chunk::Pieces(pieces)
+                            };
                         }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) => return Chunk::Failed(FileError::Read(error)),
@@ -251,7 +272,9 @@ fn read_now(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
     use rustix::io::{Errno, ReadWriteFlags};
     let mut slices = [io::IoSliceMut::new(space)];
     match rustix::io::preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
-        Err(Errno::AGAIN | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(Errno::AGAIN | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
         other => Ok(other?),
     }
 }
@@ -296,7 +319,12 @@ mod tests {
     }
 
     /// Runs a producer to its end; each inner list is what one pull wrote.
-    async fn run(file: Arc<File>, stamp: Stamp, parts: Vec<Part>, chunk: usize) -> Result<Vec<Vec<u8>>, tidegate::Aborted> {
+    async fn run(
+        file: Arc<File>,
+        stamp: Stamp,
+        parts: Vec<Part>,
+        chunk: usize,
+    ) -> Result<Vec<Vec<u8>>, tidegate::Aborted> {
         let (sender, mut receiver) = start(file, stamp, parts, chunk);
         let mut writes = Vec::new();
         while receiver.ready().await? == tidegate::Ready::Bytes {
@@ -314,7 +342,9 @@ mod tests {
         let sender = Arc::new(sender);
         let weak = Arc::downgrade(&sender);
         let producer = FileParts::with_chunk(file, stamp, parts, weak, chunk);
-        sender.register_producer(Producer::pull(Arc::new(producer))).unwrap();
+        sender
+            .register_producer(Producer::pull(Arc::new(producer)))
+            .unwrap();
         (sender, receiver)
     }
 
@@ -322,8 +352,18 @@ mod tests {
     async fn parts_come_in_chunks() {
         // CASES 205, 207.
         let (_named, whole, stamp) = file(b"abcdef");
-        assert_eq!(run(Arc::clone(&whole), stamp, vec![range(0, 6)], 65_536).await.unwrap(), [b"abcdef"]);
-        assert_eq!(run(Arc::clone(&whole), stamp, vec![range(1, 3)], 65_536).await.unwrap(), [b"bcd"]);
+        assert_eq!(
+            run(Arc::clone(&whole), stamp, vec![range(0, 6)], 65_536)
+                .await
+                .unwrap(),
+            [b"abcdef"]
+        );
+        assert_eq!(
+            run(Arc::clone(&whole), stamp, vec![range(1, 3)], 65_536)
+                .await
+                .unwrap(),
+            [b"bcd"]
+        );
         // CASES 210.
         let parts = vec![text("1"), range(1, 3), text("2"), range(5, 1)];
         assert_eq!(run(whole, stamp, parts, 65_536).await.unwrap(), [b"1bcd2f"]);
@@ -345,8 +385,16 @@ mod tests {
         let (sender, receiver) = channel(Marks::TWISTED);
         let sender = Arc::new(sender);
         let weak = Arc::downgrade(&sender);
-        let producer = Arc::new(FileParts::with_chunk(Arc::clone(&file), stamp, vec![range(0, 100)], weak, 10));
-        sender.register_producer(Producer::pull(Arc::clone(&producer))).unwrap();
+        let producer = Arc::new(FileParts::with_chunk(
+            Arc::clone(&file),
+            stamp,
+            vec![range(0, 100)],
+            weak,
+            10,
+        ));
+        sender
+            .register_producer(Producer::pull(Arc::clone(&producer)))
+            .unwrap();
         receiver.close(StopReason::Closed);
         assert_eq!(Arc::strong_count(&file), 1, "the file is let go");
         producer.resume_producing();
@@ -357,7 +405,10 @@ mod tests {
     #[tokio::test]
     async fn a_truncated_file_ends_as_an_abort() {
         // D111, D112, B64: single and several ranges end, bounded, and never as complete.
-        for parts in [vec![range(0, 100)], vec![text("x"), range(0, 50), text("y"), range(50, 50)]] {
+        for parts in [
+            vec![range(0, 100)],
+            vec![text("x"), range(0, 50), text("y"), range(50, 50)],
+        ] {
             let (named, file, stamp) = file(&[1; 100]);
             named.as_file().set_len(30).unwrap();
             let aborted = run(file, stamp, parts, 10).await.unwrap_err();

@@ -51,7 +51,11 @@ impl GateWait {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        let waker = if state.paused && state.stopped.is_none() { None } else { state.waker.take() };
+        let waker = if state.paused && state.stopped.is_none() {
+            None
+        } else {
+            state.waker.take()
+        };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();

@@ -88,7 +88,10 @@ impl Client {
         let underway = self.send(Method::GET, &target.uri, headers, Body::empty());
         let answer = answer(underway, &target.uri, self.options.answer_timeout).await?;
         let status = answer.status();
-        let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let location = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|location| location.to_str().ok());
         match (status, location) {
             (
                 StatusCode::MOVED_PERMANENTLY
@@ -118,7 +121,11 @@ impl Client {
             return Err(EndpointError::new(ErrorKind::Open, Blame::Peer, what));
         }
         let body = self.body(&target, answer);
-        let size = if partial { part.and_then(|(_, size)| size) } else { body.announced() };
+        let size = if partial {
+            part.and_then(|(_, size)| size)
+        } else {
+            body.announced()
+        };
         Ok(GetSource {
             client: self.clone(),
             target,
@@ -196,7 +203,9 @@ impl Resume {
             self.headers.insert(IF_RANGE, self.if_range.clone());
         }
         let uri = &self.target.uri;
-        let underway = self.client.send(Method::GET, uri, self.headers.clone(), Body::empty());
+        let underway = self
+            .client
+            .send(Method::GET, uri, self.headers.clone(), Body::empty());
         let answer = answer(underway, uri, self.client.options.answer_timeout).await?;
         let changed = || {
             let what = format!("{uri} changed while it was being fetched");
@@ -208,15 +217,19 @@ impl Resume {
                     Some(version) => version == self.if_range,
                     None => true, // a 206 need not repeat them; If-Range held the server to its word
                 };
-                let same_place = part_of(answer.headers())
-                    .is_some_and(|(start, size)| start == self.at && (size.is_none() || self.size.is_none() || size == self.size));
+                let same_place = part_of(answer.headers()).is_some_and(|(start, size)| {
+                    start == self.at && (size.is_none() || self.size.is_none() || size == self.size)
+                });
                 if !same_version || !same_place {
                     return Err(changed());
                 }
                 Ok(self.client.body(&self.target, answer))
             }
             StatusCode::OK if self.at == 0 => {
-                if Validators::of_answer(answer.headers()).if_range().is_some_and(|version| version != self.if_range) {
+                if Validators::of_answer(answer.headers())
+                    .if_range()
+                    .is_some_and(|version| version != self.if_range)
+                {
                     return Err(changed());
                 }
                 Ok(self.client.body(&self.target, answer))
@@ -228,7 +241,8 @@ impl Resume {
 }
 
 fn from_offset(offset: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("bytes={offset}-")).unwrap_or_else(|_| HeaderValue::from_static("bytes=0-"))
+    HeaderValue::from_str(&format!("bytes={offset}-"))
+        .unwrap_or_else(|_| HeaderValue::from_static("bytes=0-"))
 }
 
 /// The start of a partial answer, and the size of the whole where it is told.

@@ -100,14 +100,20 @@ impl IncomingBody {
     }
 
     fn ended(&self) -> EndpointError {
-        let what = format!("the exchange with {} was ended after {} bytes", self.name, self.read);
+        let what = format!(
+            "the exchange with {} was ended after {} bytes",
+            self.name, self.read
+        );
         EndpointError::new(ErrorKind::Truncated, Blame::Peer, what)
     }
 
     fn count(&mut self, data: Bytes) -> Result<Bytes, EndpointError> {
         self.read += data.len() as u64;
         if self.read > self.limit {
-            let what = format!("the body from {} passes the limit of {} bytes", self.name, self.limit);
+            let what = format!(
+                "the body from {} passes the limit of {} bytes",
+                self.name, self.limit
+            );
             return Err(EndpointError::new(ErrorKind::Failed, Blame::Peer, what));
         }
         Ok(data)
@@ -115,21 +121,34 @@ impl IncomingBody {
 
     fn failed(&mut self, error: hyper::Error) -> EndpointError {
         self.incoming.cut(); // whoever asks again hears no clean end
-        let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Truncated };
-        let what = format!("the body from {} was cut short after {} bytes", self.name, self.read);
+        let kind = if error.is_timeout() {
+            ErrorKind::TimedOut
+        } else {
+            ErrorKind::Truncated
+        };
+        let what = format!(
+            "the body from {} was cut short after {} bytes",
+            self.name, self.read
+        );
         EndpointError::new(kind, Blame::Peer, what).caused_by(error)
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EndpointError>> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let deadline = since + self.stall_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         // A timer set for an earlier wait fires early and is set anew: cheaper than re-arming it for each frame.
         while Instant::now() < deadline {
             ready!(timer.as_mut().poll(cx));
             timer.as_mut().reset(deadline);
         }
-        let what = format!("{} sent nothing for {} s", self.name, self.stall_timeout.as_secs());
+        let what = format!(
+            "{} sent nothing for {} s",
+            self.name,
+            self.stall_timeout.as_secs()
+        );
         self.incoming.cut();
         Poll::Ready(Err(EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what)))
     }
@@ -150,16 +169,29 @@ struct SlotShared {
 
 impl Slot {
     fn new(incoming: Incoming) -> Self {
-        let shared = SlotShared { incoming: Mutex::new(Some(incoming)), cut: AtomicBool::new(false) };
-        Self { shared: Arc::new(shared) }
+        let shared = SlotShared {
+            incoming: Mutex::new(Some(incoming)),
+            cut: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     fn take(&self) -> Option<Incoming> {
-        self.shared.incoming.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared
+            .incoming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn put(&self, incoming: Incoming) {
-        *self.shared.incoming.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+        *self
+            .shared
+            .incoming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(incoming);
         if self.is_cut() {
             drop(self.take());
         }

@@ -76,7 +76,8 @@ impl KillSwitch {
 
     /// That body is complete.
     pub(crate) fn end_ambiguous(&self) {
-        self.ambiguous.store(self.armed.load(Ordering::Acquire), Ordering::Release);
+        self.ambiguous
+            .store(self.armed.load(Ordering::Acquire), Ordering::Release);
     }
 
     fn wake(&self) {
@@ -137,11 +138,16 @@ impl<W: Wire> Guarded<W> {
         }
         let since = *self.blocked_since.get_or_insert_with(Instant::now);
         let deadline = since + self.stall_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 self.wire.reset_on_close();
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took nothing for too long")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer took nothing for too long",
+                )));
             }
             timer.as_mut().reset(deadline);
         }
@@ -224,7 +230,13 @@ mod tests {
 
     const STALL: Duration = Duration::from_secs(60);
 
-    fn guarded(bytes: usize) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<KillSwitch>) {
+    fn guarded(
+        bytes: usize,
+    ) -> (
+        Guarded<tokio::io::DuplexStream>,
+        tokio::io::DuplexStream,
+        Arc<KillSwitch>,
+    ) {
         let (near, far) = duplex(bytes);
         let switch = Arc::new(KillSwitch::default());
         (Guarded::new(near, Arc::clone(&switch), STALL), far, switch)
@@ -261,7 +273,10 @@ mod tests {
         let writer = tokio::spawn(async move { near.write_all(&[0; 9]).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         switch.arm(Ending::Close);
-        assert_eq!(writer.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(
+            writer.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
         drop(far);
     }
 

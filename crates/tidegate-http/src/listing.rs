@@ -9,7 +9,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 /// The most entries one page shows: it is built in memory.
 pub const ENTRIES_MAX: usize = 10_000;
 
-const IN_LINK: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const IN_LINK: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// One line of a listing.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -26,7 +30,10 @@ pub fn page(path: &str, mut entries: Vec<Entry>, all: Completeness) -> String {
     let mut page = String::with_capacity(256 + entries.len() * 96);
     let title = escape(path);
     page.push_str("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\">");
-    let _ = write!(page, "<title>{title}</title></head>\n<body><h1>{title}</h1>\n<ul>\n");
+    let _ = write!(
+        page,
+        "<title>{title}</title></head>\n<body><h1>{title}</h1>\n<ul>\n"
+    );
     if path != "/" {
         page.push_str("<li><a href=\"../\">../</a></li>\n");
     }
@@ -78,12 +85,22 @@ mod tests {
 
     #[test]
     fn names_cannot_break_out() {
-        let entry = |name: &[u8], size| Entry { name: name.to_vec(), size };
-        let entries = vec![entry(b"b\"><script>", Some(3)), entry(b"a?x#y", Some(1)), entry(b"d", None)];
+        let entry = |name: &[u8], size| Entry {
+            name: name.to_vec(),
+            size,
+        };
+        let entries = vec![
+            entry(b"b\"><script>", Some(3)),
+            entry(b"a?x#y", Some(1)),
+            entry(b"d", None),
+        ];
         let page = page("/<x>/", entries, Completeness::Whole);
         assert!(!page.contains("<script>") && !page.contains("<x>"), "{page}");
         assert!(page.contains("href=\"./a%3Fx%23y\""), "{page}");
-        assert!(page.contains("href=\"./d/\">d/</a></li>"), "directories first, with a slash: {page}");
+        assert!(
+            page.contains("href=\"./d/\">d/</a></li>"),
+            "directories first, with a slash: {page}"
+        );
         let (directory, file) = (page.find("./d/"), page.find("./a%3F"));
         assert!(directory < file && page.contains("../"));
     }

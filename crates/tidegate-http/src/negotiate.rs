@@ -74,13 +74,21 @@ impl Offers {
     }
 
     fn weight(&self, token: &str) -> Option<u16> {
-        let of = |name: &str| self.0.iter().find(|(found, _)| found == name).map(|(_, weight)| *weight);
+        let of = |name: &str| {
+            self.0
+                .iter()
+                .find(|(found, _)| found == name)
+                .map(|(_, weight)| *weight)
+        };
         of(token).or_else(|| of("*"))
     }
 
     /// The plain file is welcome a little even when not named, and never more than asked for.
     fn plain(&self) -> u16 {
-        self.0.iter().find(|(found, _)| found == "identity").map_or(1, |(_, weight)| *weight)
+        self.0
+            .iter()
+            .find(|(found, _)| found == "identity")
+            .map_or(1, |(_, weight)| *weight)
     }
 }
 

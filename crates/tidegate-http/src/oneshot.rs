@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use tidegate::{AbortReason, FinishableConsumer as _, StopReason};
 use tidegate::Consumer as _;
+use tidegate::{AbortReason, FinishableConsumer as _, StopReason};
 use tidegate_io::{Blame, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
 use tokio::sync::oneshot;
 
@@ -46,7 +46,11 @@ impl Running {
             let _ = asked.await;
         };
         let task = tokio::spawn(server.run(Arc::new(handler), shutdown));
-        Self { address, done: Some(done), task }
+        Self {
+            address,
+            done: Some(done),
+            task,
+        }
     }
 
     /// Lets exchanges under way end, then ends the server. Ready when it has ended.
@@ -90,10 +94,20 @@ impl Handler for TakeOne {
             return refuse("PUT, POST");
         }
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(slot) = slot else { return plain(StatusCode::CONFLICT, "one upload is all that is taken here") };
+        let Some(slot) = slot else {
+            return plain(StatusCode::CONFLICT, "one upload is all that is taken here");
+        };
         let (answer, answered) = oneshot::channel();
-        let failed = || plain(StatusCode::INTERNAL_SERVER_ERROR, "the upload could not be passed on");
-        match slot.send(Upload { body: request.body, answer }) {
+        let failed = || {
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the upload could not be passed on",
+            )
+        };
+        match slot.send(Upload {
+            body: request.body,
+            answer,
+        }) {
             Ok(()) => answered.await.unwrap_or_else(|_| failed()),
             Err(_) => failed(),
         }
@@ -102,20 +116,34 @@ impl Handler for TakeOne {
 
 fn refuse(allowed: &'static str) -> Answer {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
 /// Starts to listen for one upload. Must be called within a runtime.
 pub fn listen_source(server: Server) -> ListenSource {
     let (slot, upload) = oneshot::channel();
-    let server = Running::start(server, TakeOne { slot: Mutex::new(Some(slot)) });
+    let server = Running::start(
+        server,
+        TakeOne {
+            slot: Mutex::new(Some(slot)),
+        },
+    );
     let name = named(&server);
-    ListenSource { server, state: Taking::Waiting(upload), name }
+    ListenSource {
+        server,
+        state: Taking::Waiting(upload),
+        name,
+    }
 }
 
 fn named(server: &Running) -> String {
-    server.address.map_or_else(|| "http-listen".to_owned(), |address| format!("http-listen:{address}"))
+    server.address.map_or_else(
+        || "http-listen".to_owned(),
+        |address| format!("http-listen:{address}"),
+    )
 }
 
 impl ListenSource {
@@ -206,7 +234,8 @@ struct GiveOne {
 impl Handler for GiveOne {
     async fn answer(&self, request: Request) -> Answer {
         let mut head = Response::new(());
-        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        head.headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         if request.head.method == Method::HEAD {
             return request.responder.stream(head, self.length).1;
         }
@@ -214,7 +243,9 @@ impl Handler for GiveOne {
             return refuse("GET, HEAD");
         }
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(slot) = slot else { return plain(StatusCode::GONE, "one download is all that is served here") };
+        let Some(slot) = slot else {
+            return plain(StatusCode::GONE, "one download is all that is served here");
+        };
         let (consumer, answer) = request.responder.stream(head, self.length);
         match slot.send(consumer) {
             Ok(()) => answer,
@@ -226,9 +257,19 @@ impl Handler for GiveOne {
 /// Starts to listen for one download; `length` is announced where it is known. Must be called within a runtime.
 pub fn listen_sink(server: Server, length: Option<u64>) -> ListenSink {
     let (slot, consumer) = oneshot::channel();
-    let server = Running::start(server, GiveOne { slot: Mutex::new(Some(slot)), length });
+    let server = Running::start(
+        server,
+        GiveOne {
+            slot: Mutex::new(Some(slot)),
+            length,
+        },
+    );
     let name = named(&server);
-    ListenSink { server, state: Giving::Waiting(consumer), name }
+    ListenSink {
+        server,
+        state: Giving::Waiting(consumer),
+        name,
+    }
 }
 
 impl ListenSink {
@@ -250,7 +291,11 @@ impl ListenSink {
     }
 
     fn gone(&self, reason: impl std::fmt::Display) -> EndpointError {
-        EndpointError::new(ErrorKind::BrokenPipe, Blame::Peer, format!("the client of {} went away: {reason}", self.name))
+        EndpointError::new(
+            ErrorKind::BrokenPipe,
+            Blame::Peer,
+            format!("the client of {} went away: {reason}", self.name),
+        )
     }
 }
 

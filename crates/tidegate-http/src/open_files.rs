@@ -70,7 +70,13 @@ impl Identity {
 
     #[cfg(not(unix))]
     fn of(metadata: &Metadata) -> Self {
-        Self { size: metadata.len(), modified: metadata.modified().ok(), changed_ns: 0, links: 1, inode: 0 }
+        Self {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed_ns: 0,
+            links: 1,
+            inode: 0,
+        }
     }
 }
 
@@ -98,7 +104,11 @@ impl OpenFile {
         }
         let identity = Identity::of(&metadata);
         let validators = Validators::of_file(identity.size, identity.modified, identity.inode);
-        let small = if identity.size <= SMALL_BYTES_MAX { read_all(&file, identity)? } else { None };
+        let small = if identity.size <= SMALL_BYTES_MAX {
+            read_all(&file, identity)?
+        } else {
+            None
+        };
         Ok(Self {
             stamp: Stamp::of(&file)?,
             size: identity.size,
@@ -115,7 +125,10 @@ impl OpenFile {
 
     fn is_current(&self) -> bool {
         self.opened.elapsed() < NAME_TRUSTED
-            && self.file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == self.identity)
+            && self
+                .file
+                .metadata()
+                .is_ok_and(|metadata| Identity::of(&metadata) == self.identity)
     }
 }
 
@@ -138,7 +151,11 @@ fn headers(validators: &Validators, dress: Dress<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, content_type(dress.name));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Some(etag) = validators.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok()) {
+    if let Some(etag) = validators
+        .etag
+        .as_deref()
+        .and_then(|tag| HeaderValue::from_str(tag).ok())
+    {
         headers.insert(ETAG, etag);
     }
     let date = validators.modified.map(httpdate::fmt_http_date);
@@ -155,7 +172,9 @@ fn headers(validators: &Validators, dress: Dress<'_>) -> HeaderMap {
 }
 
 fn content_type(name: &Path) -> HeaderValue {
-    let guess = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
+    let guess = mime_guess::from_path(name)
+        .first_raw()
+        .unwrap_or("application/octet-stream");
     HeaderValue::from_static(guess)
 }
 
@@ -170,7 +189,10 @@ pub(crate) struct OpenFiles {
 
 impl OpenFiles {
     pub(crate) fn new(kept_max: u64) -> Self {
-        Self { kept_max, ..Self::default() }
+        Self {
+            kept_max,
+            ..Self::default()
+        }
     }
 
     /// An entry that is still true.

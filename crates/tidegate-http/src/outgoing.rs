@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::HeaderMap;
 use tidegate::{
-    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Hold, HoldReason, Marks, Outcome, Pressure, Producer,
-    Refusal, Sender, StopReason, WriteError, channel,
+    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Hold, HoldReason, Marks, Outcome, Pressure,
+    Producer, Refusal, Sender, StopReason, WriteError, channel,
 };
 
 use crate::body::{Body, Progress, StreamBody};
@@ -41,7 +41,12 @@ impl OutgoingBody {
     }
 
     /// A body and the end that hyper polls.
-    pub(crate) fn new(length: Option<u64>, marks: Marks, breaker: Breaker, progress: Option<Arc<Progress>>) -> (Self, Body) {
+    pub(crate) fn new(
+        length: Option<u64>,
+        marks: Marks,
+        breaker: Breaker,
+        progress: Option<Arc<Progress>>,
+    ) -> (Self, Body) {
         let (sender, receiver) = channel(marks);
         let trailers = Arc::new(Mutex::new(None));
         let mut stream = StreamBody::new(receiver, length, Arc::clone(&trailers), breaker.clone());
@@ -87,7 +92,10 @@ impl OutgoingBody {
     fn admit(&self, bytes: usize) -> Result<(), Refusal> {
         let Some(length) = self.length else { return Ok(()) };
         let add = |written: u64| written.checked_add(bytes as u64).filter(|sum| *sum <= length);
-        match self.written.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
+        match self
+            .written
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add)
+        {
             Ok(_) => Ok(()),
             Err(_) => {
                 let refusal = Refusal::PastEnd { length };
@@ -131,11 +139,15 @@ impl Consumer for OutgoingBody {
     }
 
     fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        let bytes = data.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
+        let bytes = data
+            .iter()
+            .fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
         if let Err(refusal) = self.admit(bytes) {
             return Err(WriteError { refusal, data });
         }
-        self.sender.write_list(data).inspect_err(|_| self.give_back(bytes))
+        self.sender
+            .write_list(data)
+            .inspect_err(|_| self.give_back(bytes))
     }
 }
 

@@ -56,8 +56,13 @@ impl Client {
         method: Method,
         url: &str,
         length: Option<u64>,
-    ) -> Result<(OutgoingBody, impl Future<Output = Result<Response<Incoming>, EndpointError>> + Send + use<>), EndpointError>
-    {
+    ) -> Result<
+        (
+            OutgoingBody,
+            impl Future<Output = Result<Response<Incoming>, EndpointError>> + Send + use<>,
+        ),
+        EndpointError,
+    > {
         let target = Target::parse(url)?;
         let (consumer, body) = OutgoingBody::new(length, self.options.marks, Breaker::Body, None);
         let underway = self.send(method, &target.uri, self.headers(&target), body);
@@ -69,7 +74,12 @@ impl Client {
     ///
     /// # Errors
     /// `url` is no address. Everything else shows when the sink is used.
-    pub fn upload(&self, method: Method, url: &str, length: Option<u64>) -> Result<UploadSink, EndpointError> {
+    pub fn upload(
+        &self,
+        method: Method,
+        url: &str,
+        length: Option<u64>,
+    ) -> Result<UploadSink, EndpointError> {
         let target = Target::parse(url)?;
         let (consumer, body) = OutgoingBody::new(length, self.options.marks, Breaker::Body, None);
         let underway = self.send(method, &target.uri, self.headers(&target), body);
@@ -100,7 +110,9 @@ impl UploadSink {
         if let Some(answered) = &self.answered {
             return Poll::Ready(answered.clone());
         }
-        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let Some(answer) = &mut self.answer else {
+            return Poll::Pending;
+        };
         let answered = ready!(answer.as_mut().poll(cx));
         self.answer = None;
         self.answered = Some(answered.clone());
@@ -111,8 +123,15 @@ impl UploadSink {
     fn early(&mut self, answered: Result<StatusCode, EndpointError>) -> EndpointError {
         let error = match answered {
             Ok(status) => {
-                let what = format!("{} answered {status} before the upload was complete", host(&self.uri));
-                let blame = if status.is_client_error() { Blame::Caller } else { Blame::Peer };
+                let what = format!(
+                    "{} answered {status} before the upload was complete",
+                    host(&self.uri)
+                );
+                let blame = if status.is_client_error() {
+                    Blame::Caller
+                } else {
+                    Blame::Peer
+                };
                 EndpointError::new(ErrorKind::Failed, blame, what)
             }
             Err(error) => error,
@@ -142,7 +161,10 @@ impl UploadSink {
 
     fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.answer_timeout;
-        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(cx)
+        self.timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)))
+            .as_mut()
+            .poll(cx)
     }
 }
 
@@ -192,7 +214,11 @@ impl Sink for UploadSink {
             }
             Poll::Ready(Ok(status)) => {
                 self.cut(AbortReason::Requested);
-                let blame = if status.is_client_error() { Blame::Caller } else { Blame::Peer };
+                let blame = if status.is_client_error() {
+                    Blame::Caller
+                } else {
+                    Blame::Peer
+                };
                 let what = format!("{} answered {status}", host(&self.uri));
                 Poll::Ready(Err(EndpointError::new(ErrorKind::Failed, blame, what)))
             }

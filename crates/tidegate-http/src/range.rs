@@ -113,11 +113,18 @@ fn parse_one(spec: &str, size: u64) -> Spec {
             Some(_) if size == 0 => Spec::Beyond,
             Some(count) => {
                 let length = count.min(size);
-                Spec::Bytes(ByteRange { start: size - length, length })
+                Spec::Bytes(ByteRange {
+                    start: size - length,
+                    length,
+                })
             }
         },
         (first, last) => {
-            let last = if last.is_empty() { Some(u64::MAX) } else { number(last) };
+            let last = if last.is_empty() {
+                Some(u64::MAX)
+            } else {
+                number(last)
+            };
             match (number(first), last) {
                 (Some(first), Some(last)) if first > last => Spec::Invalid,
                 (Some(first), Some(_)) if first >= size => Spec::Beyond,
@@ -156,7 +163,13 @@ pub fn parse_content_range(value: &str) -> Option<(ByteRange, Option<u64>)> {
     if first > last || last == u64::MAX || size.is_some_and(|size| last >= size) {
         return None;
     }
-    Some((ByteRange { start: first, length: last - first + 1 }, size))
+    Some((
+        ByteRange {
+            start: first,
+            length: last - first + 1,
+        },
+        size,
+    ))
 }
 
 #[cfg(test)]
@@ -199,7 +212,10 @@ mod tests {
     #[test]
     fn several_ranges_keep_their_order_and_have_a_limit() {
         let wanted = parse("bytes=5-6,0-1", 10);
-        let expected = vec![ByteRange { start: 5, length: 2 }, ByteRange { start: 0, length: 2 }];
+        let expected = vec![
+            ByteRange { start: 5, length: 2 },
+            ByteRange { start: 0, length: 2 },
+        ];
         assert_eq!(wanted, Wanted::Several(expected));
         assert_eq!(parse("bytes=0-,0-,0-", 10), Wanted::Whole, "more than the file");
         let many = format!("bytes={}", ["0-0"; RANGES_MAX + 1].join(","));
@@ -211,7 +227,14 @@ mod tests {
         let part = ByteRange { start: 2, length: 3 };
         assert_eq!(parse_content_range("bytes 2-4/10"), Some((part, Some(10))));
         assert_eq!(parse_content_range("bytes 2-4/*"), Some((part, None)));
-        for bad in ["bytes */10", "bytes 4-2/10", "bytes 2-10/10", "lines 2-4/10", "bytes 2-4", "bytes=2-4/10"] {
+        for bad in [
+            "bytes */10",
+            "bytes 4-2/10",
+            "bytes 2-10/10",
+            "lines 2-4/10",
+            "bytes 2-4",
+            "bytes=2-4/10",
+        ] {
             assert_eq!(parse_content_range(bad), None, "{bad}");
         }
     }

@@ -94,7 +94,12 @@ impl Server {
     }
 
     fn new(listener: Listener) -> Self {
-        Self { listener, limits: Limits::default(), tls: None, threads: None }
+        Self {
+            listener,
+            limits: Limits::default(),
+            tls: None,
+            threads: None,
+        }
     }
 
     /// Other limits.
@@ -169,7 +174,11 @@ impl Server {
         drop(self.listener);
         let _ = drain.send(());
         let cut = crew.dismiss().await;
-        Served { connections, requests: house.requests.load(Ordering::Relaxed), cut }
+        Served {
+            connections,
+            requests: house.requests.load(Ordering::Relaxed),
+            cut,
+        }
     }
 }
 
@@ -204,8 +213,15 @@ impl Drop for Taken {
 }
 
 impl Crew {
-    fn hire<H: Handler>(threads: Option<NonZeroUsize>, house: &Arc<House<H>>, drained: &watch::Receiver<()>) -> Self {
-        let mut crew = Self { seats: Vec::new(), ends: JoinSet::new() };
+    fn hire<H: Handler>(
+        threads: Option<NonZeroUsize>,
+        house: &Arc<House<H>>,
+        drained: &watch::Receiver<()>,
+    ) -> Self {
+        let mut crew = Self {
+            seats: Vec::new(),
+            ends: JoinSet::new(),
+        };
         for _ in 0..threads.map_or(0, NonZeroUsize::get) {
             let (seat, from) = Seat::new();
             let work = Arc::clone(house).work(from, drained.clone());
@@ -227,9 +243,16 @@ impl Crew {
 
     /// To the one with the least to do.
     fn give(&mut self, connection: Connection, place: Option<OwnedSemaphorePermit>) {
-        if let Some(seat) = self.seats.iter().min_by_key(|seat| seat.load.load(Ordering::Relaxed)) {
+        if let Some(seat) = self
+            .seats
+            .iter()
+            .min_by_key(|seat| seat.load.load(Ordering::Relaxed))
+        {
             seat.load.fetch_add(1, Ordering::Relaxed);
-            let held = Taken { _place: place, load: Arc::clone(&seat.load) };
+            let held = Taken {
+                _place: place,
+                load: Arc::clone(&seat.load),
+            };
             let _ = seat.to.send(Given { connection, held });
         }
     }
@@ -248,7 +271,13 @@ impl Crew {
 impl Seat {
     fn new() -> (Self, mpsc::UnboundedReceiver<Given>) {
         let (to, from) = mpsc::unbounded_channel();
-        (Self { to, load: Arc::default() }, from)
+        (
+            Self {
+                to,
+                load: Arc::default(),
+            },
+            from,
+        )
     }
 }
 
@@ -256,20 +285,24 @@ impl Seat {
 fn thread(
     work: impl Future<Output = usize> + Send + 'static,
 ) -> io::Result<impl Future<Output = usize> + Send + 'static> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (done, end) = oneshot::channel();
     let (wanted, unwanted) = oneshot::channel::<()>();
-    std::thread::Builder::new().name("tidegate-http".to_owned()).spawn(move || {
-        let cut = runtime.block_on(async {
-            tokio::select! {
-                cut = work => cut,
-                _ = unwanted => 0,
-            }
-        });
-        // Files that are being read on the blocking pool must not hold up the end.
-        runtime.shutdown_background();
-        let _ = done.send(cut);
-    })?;
+    std::thread::Builder::new()
+        .name("tidegate-http".to_owned())
+        .spawn(move || {
+            let cut = runtime.block_on(async {
+                tokio::select! {
+                    cut = work => cut,
+                    _ = unwanted => 0,
+                }
+            });
+            // Files that are being read on the blocking pool must not hold up the end.
+            runtime.shutdown_background();
+            let _ = done.send(cut);
+        })?;
     Ok(async move {
         let cut = end.await.unwrap_or(0);
         drop(wanted);
@@ -291,7 +324,10 @@ async fn finish_all(mut tasks: JoinSet<()>, limit: Duration) -> usize {
 /// An error of one connection is passed over; out of descriptors or memory, waiting is all one can do.
 async fn rest_after(error: &io::Error) {
     use io::ErrorKind as Kind;
-    if !matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted) {
+    if !matches!(
+        error.kind(),
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted
+    ) {
         tracing::warn!(%error, "cannot accept a connection");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -328,7 +364,11 @@ struct House<H> {
 
 impl<H: Handler> House<H> {
     /// Serves what it is given until there is no more, then lets it end.
-    async fn work(self: Arc<Self>, mut from: mpsc::UnboundedReceiver<Given>, drained: watch::Receiver<()>) -> usize {
+    async fn work(
+        self: Arc<Self>,
+        mut from: mpsc::UnboundedReceiver<Given>,
+        drained: watch::Receiver<()>,
+    ) -> usize {
         let mut tasks = JoinSet::new();
         loop {
             let given = tokio::select! {
@@ -342,7 +382,10 @@ impl<H: Handler> House<H> {
     }
 
     async fn serve(self: Arc<Self>, given: Given, drained: watch::Receiver<()>) {
-        let Given { connection, held: _held } = given;
+        let Given {
+            connection,
+            held: _held,
+        } = given;
         let served = match connection {
             Connection::Tcp(stream, address) => match TcpStream::from_std(stream) {
                 Ok(stream) => Ok(self.serve_wire(stream, Peer::Tcp(address), drained).await),
@@ -413,7 +456,11 @@ impl<H: Handler> House<H> {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.limits;
-        let service = Service { house: self, peer, line: Line::One(switch) };
+        let service = Service {
+            house: self,
+            peer,
+            line: Line::One(switch),
+        };
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
@@ -430,13 +477,22 @@ impl<H: Handler> House<H> {
         connection.await
     }
 
-    async fn serve_h2<I>(self: Arc<Self>, io: I, peer: Peer, mut drained: watch::Receiver<()>) -> hyper::Result<()>
+    async fn serve_h2<I>(
+        self: Arc<Self>,
+        io: I,
+        peer: Peer,
+        mut drained: watch::Receiver<()>,
+    ) -> hyper::Result<()>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.limits;
         let streams = Arc::new(Streams::default());
-        let service = Service { house: self, peer, line: Line::Two(Arc::clone(&streams), Breaker::Body) };
+        let service = Service {
+            house: self,
+            peer,
+            line: Line::Two(Arc::clone(&streams), Breaker::Body),
+        };
         let connection = hyper::server::conn::http2::Builder::new(StreamExecutor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
@@ -509,14 +565,20 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Service<H>
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
         self.house.requests.fetch_add(1, Ordering::Relaxed);
-        let view = HeadView { method: request.method(), uri: request.uri(), headers: request.headers() };
+        let view = HeadView {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+        };
         if let Some(answer) = self.house.handler.at_once(&view) {
             log(self.peer, request.method(), request.uri().path(), &answer);
             return Answering::Now(Some(answer));
         }
         let house = Arc::clone(&self.house);
         let (peer, line) = (self.peer, self.line.clone());
-        Answering::Later(Box::pin(async move { house.answer(request, peer, line.of_this_task()).await }))
+        Answering::Later(Box::pin(async move {
+            house.answer(request, peer, line.of_this_task()).await
+        }))
     }
 }
 
@@ -527,17 +589,36 @@ impl<H: Handler> House<H> {
         let limit = self.limits.body_bytes_max;
         let too_large = incoming.size_hint().lower() > limit;
         let answer = if too_large {
-            plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this server takes")
+            plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is larger than this server takes",
+            )
         } else {
             let body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
             if let Line::Two(_, breaker) = &line {
                 breaker.watch(body.slot());
             }
-            let responder =
-                Responder { peer, method: method.clone(), version: head.version, marks: self.limits.marks, line };
-            self.handler.answer(Request { head, body, responder }).await
+            let responder = Responder {
+                peer,
+                method: method.clone(),
+                version: head.version,
+                marks: self.limits.marks,
+                line,
+            };
+            self.handler
+                .answer(Request {
+                    head,
+                    body,
+                    responder,
+                })
+                .await
         };
-        if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= 1024) {
+        if answer
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|bytes| bytes <= 1024)
+        {
             log(peer, &method, &path, &answer);
             return answer;
         }

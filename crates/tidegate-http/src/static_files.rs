@@ -129,17 +129,29 @@ impl StaticFiles {
     /// # Errors
     /// `root` is no directory that can be opened.
     pub fn new(root: &Path, options: StaticOptions) -> Result<Self, EndpointError> {
-        let dir = Dir::open_ambient_dir(root, ambient_authority())
-            .map_err(|error| EndpointError::open(format!("cannot open the directory {}", root.display()), error))?;
+        let dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| {
+            EndpointError::open(format!("cannot open the directory {}", root.display()), error)
+        })?;
         let open = OpenFiles::new(options.kept_bytes_max);
-        Ok(Self { shared: Arc::new(Shared { root: dir, options, open }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                root: dir,
+                options,
+                open,
+            }),
+        })
     }
 
     async fn get(&self, request: &Request) -> Answer {
         let found = self.find(request).await;
         match found {
-            Ok(Found::File(file)) => send(&file, &request.head.method, &request.head.headers, Some(&request.responder))
-                .unwrap_or_else(|| plain(StatusCode::INTERNAL_SERVER_ERROR, "")),
+            Ok(Found::File(file)) => send(
+                &file,
+                &request.head.method,
+                &request.head.headers,
+                Some(&request.responder),
+            )
+            .unwrap_or_else(|| plain(StatusCode::INTERNAL_SERVER_ERROR, "")),
             Ok(Found::Listing(page)) => html(page),
             Ok(Found::NeedsSlash) => slash(&request.head.uri),
             Ok(Found::Refused(status)) => plain(status, ""),
@@ -152,7 +164,9 @@ impl StaticFiles {
         let Some(file) = self.shared.open.get(key) else {
             return self.look_up(key, &request.head.headers).await;
         };
-        self.compressed(file, key, &request.head.headers).await.map(Found::File)
+        self.compressed(file, key, &request.head.headers)
+            .await
+            .map(Found::File)
     }
 
     /// Looks a name up on the blocking pool, and keeps what it finds.
@@ -165,17 +179,27 @@ impl StaticFiles {
         let shared = Arc::clone(&self.shared);
         let shown = shown_path(key);
         let found = blocking(move || shared.look_up(&path, &shown)).await?;
-        let Found::File(file) = found else { return Ok(found) };
+        let Found::File(file) = found else {
+            return Ok(found);
+        };
         self.shared.open.put(key, &file);
         self.compressed(file, key, headers).await.map(Found::File)
     }
 
     /// The sibling that the client likes best, else the file itself.
-    async fn compressed(&self, file: Arc<OpenFile>, key: &str, headers: &HeaderMap) -> io::Result<Arc<OpenFile>> {
+    async fn compressed(
+        &self,
+        file: Arc<OpenFile>,
+        key: &str,
+        headers: &HeaderMap,
+    ) -> io::Result<Arc<OpenFile>> {
         if file.siblings.is_empty() || !headers.contains_key(ACCEPT_ENCODING) {
             return Ok(file);
         }
-        let Some(coding) = negotiate::wanted(headers).into_iter().find(|coding| file.siblings.contains(coding)) else {
+        let Some(coding) = negotiate::wanted(headers)
+            .into_iter()
+            .find(|coding| file.siblings.contains(coding))
+        else {
             return Ok(file);
         };
         // A NUL cannot be part of a request target: this key collides with no file's own.
@@ -183,7 +207,9 @@ impl StaticFiles {
         if let Some(sibling) = self.shared.open.get(&sibling_key) {
             return Ok(sibling);
         }
-        let Ok(path) = path::decode(key) else { return Ok(file) };
+        let Ok(path) = path::decode(key) else {
+            return Ok(file);
+        };
         let shared = Arc::clone(&self.shared);
         let opened = blocking(move || shared.open_sibling(&path, coding)).await;
         match opened {
@@ -204,7 +230,10 @@ impl StaticFiles {
             return plain(StatusCode::BAD_REQUEST, "a part of a file cannot be put");
         }
         let path = match path::decode(request.head.uri.path()) {
-            Ok(DecodedPath { relative, shape: Shape::Name }) => relative,
+            Ok(DecodedPath {
+                relative,
+                shape: Shape::Name,
+            }) => relative,
             Ok(_) => return plain(StatusCode::CONFLICT, "a directory cannot be put"),
             Err(error) => return plain(StatusCode::BAD_REQUEST, &error.to_string()),
         };
@@ -248,7 +277,11 @@ impl Shared {
         if !self.links_allowed(&path.relative)? {
             return Ok(Found::Refused(StatusCode::NOT_FOUND));
         }
-        let here = if path.relative.as_os_str().is_empty() { Path::new(".") } else { &path.relative };
+        let here = if path.relative.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &path.relative
+        };
         if self.root.metadata(here)?.is_dir() {
             return match path.shape {
                 Shape::Name => Ok(Found::NeedsSlash),
@@ -284,7 +317,9 @@ impl Shared {
                 break;
             }
             // A link that leads out, or one to nothing, is not shown: it could not be opened.
-            let Ok(metadata) = self.root.metadata(here.join(entry.file_name())) else { continue };
+            let Ok(metadata) = self.root.metadata(here.join(entry.file_name())) else {
+                continue;
+            };
             let size = (!metadata.is_dir()).then(|| metadata.len());
             entries.push(listing::Entry { name, size });
         }
@@ -308,11 +343,23 @@ impl Shared {
         let siblings: Vec<Coding> = match self.options.precompressed {
             Precompressed::Ignored => Vec::new(),
             Precompressed::Served => {
-                let there = |coding: &Coding| self.root.metadata(sibling(path, *coding)).is_ok_and(|found| found.is_file());
+                let there = |coding: &Coding| {
+                    self.root
+                        .metadata(sibling(path, *coding))
+                        .is_ok_and(|found| found.is_file())
+                };
                 Coding::ALL.into_iter().filter(there).collect()
             }
         };
-        OpenFile::new(file, Dress { name: path, coding: None, siblings: &siblings }).map(Arc::new)
+        OpenFile::new(
+            file,
+            Dress {
+                name: path,
+                coding: None,
+                siblings: &siblings,
+            },
+        )
+        .map(Arc::new)
     }
 
     fn open_sibling(&self, path: &DecodedPath, coding: Coding) -> io::Result<Arc<OpenFile>> {
@@ -325,7 +372,15 @@ impl Shared {
             return Err(io::ErrorKind::NotFound.into());
         }
         let file = self.open(&path)?;
-        OpenFile::new(file, Dress { name: &plain, coding: Some(coding), siblings: &[] }).map(Arc::new)
+        OpenFile::new(
+            file,
+            Dress {
+                name: &plain,
+                coding: Some(coding),
+                siblings: &[],
+            },
+        )
+        .map(Arc::new)
     }
 
     /// Opens a temporary file beside the target, if the preconditions of the request allow it.
@@ -344,7 +399,10 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let nothing = crate::validators::Validators { etag: None, modified: None };
+        let nothing = crate::validators::Validators {
+            etag: None,
+            modified: None,
+        };
         let validators = existing.as_ref().map_or(&nothing, |file| &file.validators);
         if validators.weigh(method, headers) == Verdict::Failed {
             return Ok(Err(StatusCode::PRECONDITION_FAILED));
@@ -389,23 +447,34 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 /// Answers with a file, or the parts of it that are asked for. `None`: it must be streamed and there is no responder.
-fn send(file: &OpenFile, method: &Method, headers: &HeaderMap, responder: Option<&Responder>) -> Option<Answer> {
+fn send(
+    file: &OpenFile,
+    method: &Method,
+    headers: &HeaderMap,
+    responder: Option<&Responder>,
+) -> Option<Answer> {
     let use_of_range = match file.validators.weigh(method, headers) {
         Verdict::Proceed(use_of_range) => use_of_range,
         Verdict::NotModified => return Some(bare(StatusCode::NOT_MODIFIED, file)),
         Verdict::Failed => return Some(plain(StatusCode::PRECONDITION_FAILED, "")),
     };
-    let asked = headers.get(RANGE).filter(|_| *method == Method::GET && use_of_range == RangeUse::Honour);
+    let asked = headers
+        .get(RANGE)
+        .filter(|_| *method == Method::GET && use_of_range == RangeUse::Honour);
     let wanted = asked
         .and_then(|value| value.to_str().ok())
         .map_or(Wanted::Whole, |value| range::parse(value, file.size));
     let mut head = bare(StatusCode::OK, file);
     let parts = match wanted {
         Wanted::Whole if file.size == 0 => VecDeque::new(),
-        Wanted::Whole => VecDeque::from([Part::File(ByteRange { start: 0, length: file.size })]),
+        Wanted::Whole => VecDeque::from([Part::File(ByteRange {
+            start: 0,
+            length: file.size,
+        })]),
         Wanted::Single(range) => {
             *head.status_mut() = StatusCode::PARTIAL_CONTENT;
-            head.headers_mut().insert(CONTENT_RANGE, ascii(&range.content_range(file.size)));
+            head.headers_mut()
+                .insert(CONTENT_RANGE, ascii(&range.content_range(file.size)));
             VecDeque::from([Part::File(range)])
         }
         Wanted::Several(ranges) => {
@@ -414,12 +483,15 @@ fn send(file: &OpenFile, method: &Method, headers: &HeaderMap, responder: Option
         }
         Wanted::Unsatisfiable => {
             let mut refusal = plain(StatusCode::RANGE_NOT_SATISFIABLE, "");
-            refusal.headers_mut().insert(CONTENT_RANGE, ascii(&format!("bytes */{}", file.size)));
+            refusal
+                .headers_mut()
+                .insert(CONTENT_RANGE, ascii(&format!("bytes */{}", file.size)));
             return Some(refusal);
         }
     };
     let length = parts.iter().map(part_bytes).sum::<u64>();
-    head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    head.headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
     if length == 0 || *method == Method::HEAD {
         return Some(head);
     }
@@ -443,8 +515,12 @@ fn part_bytes(part: &Part) -> u64 {
 fn gather(small: &Bytes, parts: &VecDeque<Part>) -> Bytes {
     let of = |range: &ByteRange| {
         // A small file's offsets fit.
-        let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(small.len());
-        let end = usize::try_from(range.end()).unwrap_or(usize::MAX).min(small.len());
+        let start = usize::try_from(range.start)
+            .unwrap_or(usize::MAX)
+            .min(small.len());
+        let end = usize::try_from(range.end())
+            .unwrap_or(usize::MAX)
+            .min(small.len());
         small.slice(start..end)
     };
     if let (1, Some(Part::File(range))) = (parts.len(), parts.front()) {
@@ -461,7 +537,13 @@ fn gather(small: &Bytes, parts: &VecDeque<Part>) -> Bytes {
 }
 
 /// Registers a pull producer over the file on the consumer of the answer. The body that hyper reads owns both.
-fn stream(file: &OpenFile, head: Answer, parts: VecDeque<Part>, length: u64, responder: &Responder) -> Answer {
+fn stream(
+    file: &OpenFile,
+    head: Answer,
+    parts: VecDeque<Part>,
+    length: u64,
+    responder: &Responder,
+) -> Answer {
     let (head, _) = head.into_parts();
     let (consumer, answer) = responder.stream(Response::from_parts(head, ()), Some(length));
     let consumer = Arc::new(consumer);
@@ -475,7 +557,11 @@ fn stream(file: &OpenFile, head: Answer, parts: VecDeque<Part>, length: u64, res
 /// The parts of a `multipart/byteranges` answer. (RFC 9110, section 14.6.)
 fn several(head: &mut Answer, file: &OpenFile, ranges: &[ByteRange]) -> VecDeque<Part> {
     let boundary = boundary(file);
-    let kind = file.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/octet-stream");
+    let kind = file
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("application/octet-stream");
     let mut parts = VecDeque::with_capacity(ranges.len() * 2 + 1);
     for range in ranges {
         let range_line = range.content_range(file.size);
@@ -484,7 +570,10 @@ fn several(head: &mut Answer, file: &OpenFile, ranges: &[ByteRange]) -> VecDeque
         parts.push_back(Part::File(*range));
     }
     parts.push_back(Part::Text(format!("\r\n--{boundary}--\r\n").into()));
-    head.headers_mut().insert(CONTENT_TYPE, ascii(&format!("multipart/byteranges; boundary={boundary}")));
+    head.headers_mut().insert(
+        CONTENT_TYPE,
+        ascii(&format!("multipart/byteranges; boundary={boundary}")),
+    );
     parts
 }
 
@@ -509,7 +598,9 @@ fn bare(status: StatusCode, file: &OpenFile) -> Answer {
 
 fn html(page: Bytes) -> Answer {
     let mut answer = Response::new(Body::whole(page));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     answer
 }
 
@@ -518,13 +609,17 @@ fn slash(uri: &http::Uri) -> Answer {
     let path = uri.path().trim_start_matches('/');
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut answer = plain(StatusCode::MOVED_PERMANENTLY, "");
-    answer.headers_mut().insert(LOCATION, ascii(&format!("/{path}/{query}")));
+    answer
+        .headers_mut()
+        .insert(LOCATION, ascii(&format!("/{path}/{query}")));
     answer
 }
 
 /// The path for people, decoded as far as it can be.
 fn shown_path(raw: &str) -> String {
-    percent_encoding::percent_decode_str(raw).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(raw)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn not_allowed(uploads: Uploads) -> Answer {
@@ -533,7 +628,9 @@ fn not_allowed(uploads: Uploads) -> Answer {
         Uploads::Taken(_) => "GET, HEAD, PUT",
     };
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
@@ -544,7 +641,9 @@ fn ascii(text: &str) -> HeaderValue {
 pub(crate) fn failed(error: &io::Error) -> Answer {
     use io::ErrorKind as Kind;
     let status = match error.kind() {
-        Kind::NotFound | Kind::NotADirectory | Kind::InvalidInput | Kind::InvalidFilename => StatusCode::NOT_FOUND,
+        Kind::NotFound | Kind::NotADirectory | Kind::InvalidInput | Kind::InvalidFilename => {
+            StatusCode::NOT_FOUND
+        }
         Kind::PermissionDenied => StatusCode::FORBIDDEN,
         Kind::IsADirectory => StatusCode::CONFLICT,
         Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => StatusCode::INSUFFICIENT_STORAGE,

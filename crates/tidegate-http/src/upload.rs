@@ -9,7 +9,6 @@ use std::io::{self, IoSlice, Write};
 use std::path::Path;
 use std::task::Poll;
 
-
 use cap_std::fs::{Dir, OpenOptions};
 use http::{Response, StatusCode};
 use tidegate_io::{EndpointError, ErrorKind, Held};
@@ -61,7 +60,11 @@ impl Target {
             name,
             partial: Some(partial),
             file: Some(file),
-            replaces: if existing.is_some() { Replaces::AFile } else { Replaces::Nothing },
+            replaces: if existing.is_some() {
+                Replaces::AFile
+            } else {
+                Replaces::Nothing
+            },
         };
         if let (Some(existing), Some(file)) = (existing, &target.file) {
             // The replacing file is as private as the one it replaces.
@@ -80,7 +83,9 @@ impl Target {
             };
             (result, Some(this))
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| (Err(io::Error::other(error)), None))
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| (Err(io::Error::other(error)), None))
     }
 
     fn commit(mut self, durability: Durability) -> io::Result<Replaces> {
@@ -89,8 +94,11 @@ impl Target {
         {
             file.sync_all()?;
         }
-        let Some(partial) = &self.partial else { return Ok(self.replaces) };
-        self.parent.rename(partial, &self.parent, OsStr::new(&self.name))?;
+        let Some(partial) = &self.partial else {
+            return Ok(self.replaces);
+        };
+        self.parent
+            .rename(partial, &self.parent, OsStr::new(&self.name))?;
         self.partial = None;
         Ok(self.replaces)
     }
@@ -135,7 +143,10 @@ pub(crate) async fn receive(mut target: Target, mut body: IncomingBody, durabili
         }
     }
     let committed = tokio::task::spawn_blocking(move || target.commit(durability)).await;
-    match committed.map_err(io::Error::other).and_then(|committed| committed) {
+    match committed
+        .map_err(io::Error::other)
+        .and_then(|committed| committed)
+    {
         Ok(Replaces::Nothing) => empty(StatusCode::CREATED),
         Ok(Replaces::AFile) => empty(StatusCode::OK),
         Err(error) => failed(&error),
@@ -175,4 +186,3 @@ async fn next_batch(body: &mut IncomingBody) -> Result<Held, EndpointError> {
     .await?;
     Ok(batch)
 }
-

@@ -81,7 +81,11 @@ impl Validators {
         }
         if headers.contains_key(IF_NONE_MATCH) {
             if self.listed(headers, &IF_NONE_MATCH, Comparison::Weak) {
-                return if reading { Verdict::NotModified } else { Verdict::Failed };
+                return if reading {
+                    Verdict::NotModified
+                } else {
+                    Verdict::Failed
+                };
             }
         } else if reading
             && let Some(since) = date(headers, &IF_MODIFIED_SINCE)
@@ -118,7 +122,9 @@ impl Validators {
             if value.trim() == "*" {
                 return self.etag.is_some() || self.modified.is_some();
             }
-            let Some(mine) = self.etag.as_deref() else { return false };
+            let Some(mine) = self.etag.as_deref() else {
+                return false;
+            };
             tags(value).any(|theirs| match comparison {
                 Comparison::Strong => theirs == mine && is_strong(mine),
                 Comparison::Weak => opaque(theirs) == opaque(mine),
@@ -127,7 +133,8 @@ impl Validators {
     }
 
     fn changed_after(&self, since: SystemTime) -> Option<bool> {
-        self.modified.map(|modified| whole_seconds(modified) > whole_seconds(since))
+        self.modified
+            .map(|modified| whole_seconds(modified) > whole_seconds(since))
     }
 }
 
@@ -162,7 +169,10 @@ fn opaque(tag: &str) -> &str {
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
 }
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
@@ -205,15 +215,27 @@ mod tests {
     #[test]
     fn none_match_and_modified_since() {
         assert_eq!(weigh(Method::GET, &[]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\", W/\"v,1\"")]), Verdict::NotModified);
+        assert_eq!(
+            weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\", W/\"v,1\"")]),
+            Verdict::NotModified
+        );
         assert_eq!(weigh(Method::HEAD, &[(IF_NONE_MATCH, "*")]), Verdict::NotModified);
         assert_eq!(weigh(Method::PUT, &[(IF_NONE_MATCH, "*")]), Verdict::Failed);
         assert_eq!(weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\"")]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_MODIFIED_SINCE, DAY)]), Verdict::NotModified);
+        assert_eq!(
+            weigh(Method::GET, &[(IF_MODIFIED_SINCE, DAY)]),
+            Verdict::NotModified
+        );
         assert_eq!(weigh(Method::GET, &[(IF_MODIFIED_SINCE, BEFORE)]), GO);
         assert_eq!(weigh(Method::GET, &[(IF_MODIFIED_SINCE, "rubbish")]), GO);
         // If-None-Match wins over If-Modified-Since.
-        assert_eq!(weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, NEXT)]), GO);
+        assert_eq!(
+            weigh(
+                Method::GET,
+                &[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, NEXT)]
+            ),
+            GO
+        );
     }
 
     #[test]
@@ -222,7 +244,10 @@ mod tests {
         assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "W/\"v,1\"")]), Verdict::Failed);
         assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "\"v\"")]), Verdict::Failed);
         assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "*")]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_UNMODIFIED_SINCE, BEFORE)]), Verdict::Failed);
+        assert_eq!(
+            weigh(Method::GET, &[(IF_UNMODIFIED_SINCE, BEFORE)]),
+            Verdict::Failed
+        );
         assert_eq!(weigh(Method::GET, &[(IF_UNMODIFIED_SINCE, DAY)]), GO);
     }
 
@@ -234,9 +259,19 @@ mod tests {
         assert_eq!(weigh(Method::GET, &[(IF_RANGE, NEXT)]), WHOLE);
         assert_eq!(weigh(Method::GET, &[(IF_RANGE, "rubbish")]), WHOLE);
         assert_eq!(mine().if_range().unwrap(), "\"v,1\"");
-        let weak = Validators { etag: Some("W/\"1\"".to_owned()), ..mine() };
+        let weak = Validators {
+            etag: Some("W/\"1\"".to_owned()),
+            ..mine()
+        };
         assert_eq!(weak.if_range().unwrap(), DAY);
-        assert_eq!(Validators { etag: None, modified: None }.if_range(), None);
+        assert_eq!(
+            Validators {
+                etag: None,
+                modified: None
+            }
+            .if_range(),
+            None
+        );
     }
 
     #[test]
@@ -244,6 +279,9 @@ mod tests {
         for list in ["", "W/", "W", "\"", "W/\"", "\"a", ",,,", "x", "é"] {
             assert_eq!(tags(list).count(), 0, "{list}");
         }
-        assert_eq!(tags("\"a\" , W/\"b,c\",\"\"").collect::<Vec<_>>(), ["\"a\"", "W/\"b,c\"", "\"\""]);
+        assert_eq!(
+            tags("\"a\" , W/\"b,c\",\"\"").collect::<Vec<_>>(),
+            ["\"a\"", "W/\"b,c\"", "\"\""]
+        );
     }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
 use tidegate::{
-    AbortReason, Consumer, FinishableConsumer, Marks, Pressure, Producer, PullProducer, PushProducer, Refusal,
-    StopReason, channel,
+    AbortReason, Consumer, FinishableConsumer, Marks, Pressure, Producer, PullProducer, PushProducer,
+    Refusal, StopReason, channel,
 };
 use tidegate_http::{Body, BodyError, ChunkedBody, OutgoingBody};
 
@@ -51,7 +51,9 @@ impl PullProducer for Heard {
 
 fn poll(body: &mut Body) -> Poll<Option<Result<Bytes, BodyError>>> {
     let mut cx = Context::from_waker(Waker::noop());
-    Pin::new(body).poll_frame(&mut cx).map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+    Pin::new(body)
+        .poll_frame(&mut cx)
+        .map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
 }
 
 fn take(body: &mut Body) -> Bytes {
@@ -67,7 +69,10 @@ fn text(text: &'static str) -> Bytes {
 
 fn chunked() -> (ChunkedBody, tidegate::Receiver) {
     let (sender, receiver) = channel(Marks::TWISTED);
-    (ChunkedBody::new(Arc::new(sender), Marks::TWISTED).unwrap(), receiver)
+    (
+        ChunkedBody::new(Arc::new(sender), Marks::TWISTED).unwrap(),
+        receiver,
+    )
 }
 
 async fn all(receiver: &mut tidegate::Receiver) -> Result<String, tidegate::Aborted> {
@@ -83,18 +88,31 @@ async fn chunks_are_framed_and_the_last_one_comes_at_finish() {
     // CASES 165 (restated: the end is `finish`), 166, B59, D100.
     let (body, mut receiver) = chunked();
     let producer = Heard::new();
-    body.register_producer(Producer::push(Arc::clone(&producer))).unwrap();
+    body.register_producer(Producer::push(Arc::clone(&producer)))
+        .unwrap();
     let _ = body.write(text("xxx")).unwrap();
     let _ = body.write(Bytes::new()).unwrap();
-    let _ = body.write_list(vec![Bytes::new(), text("yyyyyyyyyyyyyyy")]).unwrap();
+    let _ = body
+        .write_list(vec![Bytes::new(), text("yyyyyyyyyyyyyyy")])
+        .unwrap();
     body.unregister_producer();
-    let first: String = [receiver.recv().await, receiver.recv().await, receiver.recv().await]
-        .into_iter()
-        .map(|piece| String::from_utf8(piece.unwrap().unwrap().to_vec()).unwrap())
-        .collect();
-    assert_eq!(first, "3\r\nxxx\r\n", "neither an empty write nor an unregister ends the body");
+    let first: String = [
+        receiver.recv().await,
+        receiver.recv().await,
+        receiver.recv().await,
+    ]
+    .into_iter()
+    .map(|piece| String::from_utf8(piece.unwrap().unwrap().to_vec()).unwrap())
+    .collect();
+    assert_eq!(
+        first, "3\r\nxxx\r\n",
+        "neither an empty write nor an unregister ends the body"
+    );
     body.finish();
-    assert_eq!(all(&mut receiver).await.unwrap(), "f\r\nyyyyyyyyyyyyyyy\r\n0\r\n\r\n");
+    assert_eq!(
+        all(&mut receiver).await.unwrap(),
+        "f\r\nyyyyyyyyyyyyyyy\r\n0\r\n\r\n"
+    );
     assert_eq!(producer.all(), "");
     // CASES 172: nothing is written after the end.
     let refused = body.write(text("more")).unwrap_err();
@@ -123,7 +141,10 @@ fn an_exact_length_lets_just_that_through() {
     let _ = consumer.write(text("abc")).unwrap();
     assert_eq!(take(&mut body), "abc");
     let _ = consumer.write(text("def")).unwrap();
-    assert!(poll(&mut body).is_pending(), "all bytes, but not yet the end of the stream");
+    assert!(
+        poll(&mut body).is_pending(),
+        "all bytes, but not yet the end of the stream"
+    );
     assert!(!body.is_end_stream());
     consumer.finish();
     assert_eq!(take(&mut body), "def");
@@ -138,9 +159,15 @@ fn too_few_bytes_fail_the_body() {
     let _ = consumer.write(text("ab")).unwrap();
     consumer.finish();
     assert_eq!(take(&mut body), "ab");
-    assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(BodyError::TooShort { length: 3, sent: 2 })))));
+    assert!(matches!(
+        poll(&mut body),
+        Poll::Ready(Some(Err(BodyError::TooShort { length: 3, sent: 2 })))
+    ));
     assert!(consumer.outcome().now().unwrap().is_err());
-    assert!(consumer.write(text("cd")).is_err(), "and what comes later is refused");
+    assert!(
+        consumer.write(text("cd")).is_err(),
+        "and what comes later is refused"
+    );
 }
 
 #[test]
@@ -148,14 +175,22 @@ fn too_many_bytes_fail_the_body_and_stop_the_producer() {
     // CASES 177, 178, 180 (a handler that panics is law 14), D101.
     let (consumer, mut body) = OutgoingBody::pair(Some(10), Marks::TWISTED);
     let producer = Heard::new();
-    consumer.register_producer(Producer::push(Arc::clone(&producer))).unwrap();
+    consumer
+        .register_producer(Producer::push(Arc::clone(&producer)))
+        .unwrap();
     let _ = consumer.write(text("0123456789")).unwrap();
     assert_eq!(producer.all(), "");
     let refused = consumer.write(text("!")).unwrap_err();
-    assert!(matches!(refused.refusal, Refusal::PastEnd { length: 10 }), "{refused}");
+    assert!(
+        matches!(refused.refusal, Refusal::PastEnd { length: 10 }),
+        "{refused}"
+    );
     assert_eq!(refused.data, "!");
     assert_eq!(producer.all(), "S");
-    assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(BodyError::Aborted(_))))), "never complete");
+    assert!(
+        matches!(poll(&mut body), Poll::Ready(Some(Err(BodyError::Aborted(_))))),
+        "never complete"
+    );
 }
 
 #[test]
@@ -173,11 +208,19 @@ fn registration_is_the_same_everywhere() {
     let (consumer, mut body) = OutgoingBody::pair(None, Marks::TWISTED);
     consumer.unregister_producer();
     let (first, second) = (Heard::new(), Heard::new());
-    consumer.register_producer(Producer::push(Arc::clone(&first))).unwrap();
-    assert!(consumer.register_producer(Producer::push(Arc::clone(&second))).is_err());
+    consumer
+        .register_producer(Producer::push(Arc::clone(&first)))
+        .unwrap();
+    assert!(
+        consumer
+            .register_producer(Producer::push(Arc::clone(&second)))
+            .is_err()
+    );
     assert_eq!((first.all(), second.all()), (String::new(), String::new()));
     consumer.unregister_producer();
-    consumer.register_producer(Producer::pull(Arc::clone(&second))).unwrap();
+    consumer
+        .register_producer(Producer::pull(Arc::clone(&second)))
+        .unwrap();
     assert_eq!(second.all(), "R");
     consumer.unregister_producer();
     consumer.finish();
@@ -203,23 +246,35 @@ fn a_body_that_goes_away_stops_the_producer_once() {
     // CASES 174, B34, B35, B37, D46, D47, D51, D58.
     let (consumer, body) = OutgoingBody::pair(None, Marks::TWISTED);
     let producer = Heard::new();
-    consumer.register_producer(Producer::push(Arc::clone(&producer))).unwrap();
+    consumer
+        .register_producer(Producer::push(Arc::clone(&producer)))
+        .unwrap();
     drop(body);
     assert_eq!(producer.all(), "S");
     consumer.unregister_producer();
     let late = Heard::new();
-    consumer.register_producer(Producer::push(Arc::clone(&late))).unwrap();
+    consumer
+        .register_producer(Producer::push(Arc::clone(&late)))
+        .unwrap();
     assert_eq!(late.all(), "S");
-    assert!(matches!(consumer.write(text("x")).unwrap_err().refusal, Refusal::Dead(_)));
+    assert!(matches!(
+        consumer.write(text("x")).unwrap_err().refusal,
+        Refusal::Dead(_)
+    ));
 }
 
 #[test]
 fn a_newcomer_at_a_full_body_is_paused_at_once() {
     // B32, D44, D57; D45: two writes in one pull are taken.
     let (consumer, mut body) = OutgoingBody::pair(None, Marks::TWISTED);
-    assert_eq!(consumer.write(Bytes::from(vec![0; 70_000])).unwrap(), Pressure::Full);
+    assert_eq!(
+        consumer.write(Bytes::from(vec![0; 70_000])).unwrap(),
+        Pressure::Full
+    );
     let producer = Heard::new();
-    consumer.register_producer(Producer::push(Arc::clone(&producer))).unwrap();
+    consumer
+        .register_producer(Producer::push(Arc::clone(&producer)))
+        .unwrap();
     assert_eq!(producer.all(), "P");
     while let Poll::Ready(Some(Ok(frame))) = poll(&mut body) {
         assert!(frame.len() <= tidegate_http::FRAME_BYTES_MAX);
@@ -227,7 +282,9 @@ fn a_newcomer_at_a_full_body_is_paused_at_once() {
     assert_eq!(producer.all(), "PR");
     consumer.unregister_producer();
     let pull = Heard::new();
-    consumer.register_producer(Producer::pull(Arc::clone(&pull))).unwrap();
+    consumer
+        .register_producer(Producer::pull(Arc::clone(&pull)))
+        .unwrap();
     let _ = consumer.write(Bytes::from(vec![0; 60_000])).unwrap();
     let _ = consumer.write(Bytes::from(vec![0; 60_000])).unwrap();
     while let Poll::Ready(Some(Ok(_))) = poll(&mut body) {}
@@ -243,7 +300,9 @@ fn trailers_follow_the_last_byte() {
     consumer.finish_with(trailers);
     assert_eq!(take(&mut body), "abc");
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("no trailers") };
+    let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+        panic!("no trailers")
+    };
     assert_eq!(frame.into_trailers().unwrap()["x-digest"], "1");
     assert!(body.is_end_stream());
 }

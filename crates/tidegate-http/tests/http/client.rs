@@ -31,13 +31,28 @@ async fn cutter(whole: Bytes, cut: usize, tags: [&'static str; 2]) -> (String, A
                 head.push(stream.read_u8().await.unwrap());
             }
             let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-            let from = head.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next());
+            let from = head
+                .split("range: bytes=")
+                .nth(1)
+                .and_then(|rest| rest.split('-').next());
             let from: usize = from.map_or(0, |from| from.parse().unwrap());
-            let same = head.split("if-range: ").nth(1).is_none_or(|rest| rest.starts_with(tag));
-            let (status, start) = if from > 0 && same { ("206 Partial Content", from) } else { ("200 OK", 0) };
+            let same = head
+                .split("if-range: ")
+                .nth(1)
+                .is_none_or(|rest| rest.starts_with(tag));
+            let (status, start) = if from > 0 && same {
+                ("206 Partial Content", from)
+            } else {
+                ("200 OK", 0)
+            };
             let (last, size, length) = (whole.len() - 1, whole.len(), whole.len() - start);
-            let range = if start > 0 { format!("Content-Range: bytes {start}-{last}/{size}\r\n") } else { String::new() };
-            let answer = format!("HTTP/1.1 {status}\r\nETag: {tag}\r\n{range}Content-Length: {length}\r\n\r\n");
+            let range = if start > 0 {
+                format!("Content-Range: bytes {start}-{last}/{size}\r\n")
+            } else {
+                String::new()
+            };
+            let answer =
+                format!("HTTP/1.1 {status}\r\nETag: {tag}\r\n{range}Content-Length: {length}\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
             let end = (start + cut).min(size);
             let _ = stream.write_all(&whole[start..end]).await;
@@ -70,10 +85,17 @@ async fn without_a_strong_validator_nothing_is_resumed() {
     let (url, cuts) = cutter(noise(100_000), 60_000, ["W/\"v1\"", "W/\"v1\""]).await;
     let mut source = client().get(&url, 0).await.unwrap();
     let error = within(read_all(&mut source)).await.unwrap_err();
-    assert_eq!((error.kind, cuts.load(Ordering::SeqCst)), (ErrorKind::Truncated, 1), "{error}");
+    assert_eq!(
+        (error.kind, cuts.load(Ordering::SeqCst)),
+        (ErrorKind::Truncated, 1),
+        "{error}"
+    );
 }
 
-async fn push(sink: &mut tidegate_http::UploadSink, mut bytes: Bytes) -> Result<(), tidegate_io::EndpointError> {
+async fn push(
+    sink: &mut tidegate_http::UploadSink,
+    mut bytes: Bytes,
+) -> Result<(), tidegate_io::EndpointError> {
     while !bytes.is_empty() {
         let mut held = Held::default();
         held.push(bytes.clone());
@@ -98,8 +120,13 @@ async fn uploads_of_known_and_unknown_length() {
         let client = client_with(|options| options.protocol = protocol);
         let mut sink = client.upload(Method::PUT, &server.url("/up"), length).unwrap();
         push(&mut sink, bytes.clone()).await.unwrap();
-        within(std::future::poll_fn(|cx| sink.poll_finish(cx))).await.unwrap();
-        assert!(std::fs::read(dir.path().join("up")).unwrap() == bytes, "{protocol:?} {length:?}");
+        within(std::future::poll_fn(|cx| sink.poll_finish(cx)))
+            .await
+            .unwrap();
+        assert!(
+            std::fs::read(dir.path().join("up")).unwrap() == bytes,
+            "{protocol:?} {length:?}"
+        );
     }
     server.stop().await;
 }
@@ -107,12 +134,21 @@ async fn uploads_of_known_and_unknown_length() {
 #[tokio::test]
 async fn an_early_answer_stops_the_upload_and_says_why() {
     for protocol in [Protocol::One, Protocol::Two] {
-        for status in [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNAUTHORIZED, StatusCode::TEMPORARY_REDIRECT] {
+        for status in [
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::TEMPORARY_REDIRECT,
+        ] {
             let server = up(Run(move |_| async move { plain(status, "") }), Limits::default()).await;
             let client = client_with(|options| options.protocol = protocol);
             let mut sink = client.upload(Method::PUT, &server.url("/"), None).unwrap();
-            let error = push(&mut sink, Bytes::from(vec![0; 100 << 20])).await.unwrap_err();
-            assert!(error.to_string().contains(status.as_str()), "{protocol:?}: {error}");
+            let error = push(&mut sink, Bytes::from(vec![0; 100 << 20]))
+                .await
+                .unwrap_err();
+            assert!(
+                error.to_string().contains(status.as_str()),
+                "{protocol:?}: {error}"
+            );
             drop(sink);
             server.stop().await;
         }
@@ -130,9 +166,15 @@ async fn a_body_of_the_wrong_length_never_arrives_as_whole() {
             let (consumer, answering) = client.start(Method::PUT, &server.url("/"), Some(3)).unwrap();
             let answering = tokio::spawn(answering);
             let (mut request, _answer) = requests.recv().await.unwrap();
-            assert_eq!(consumer.write(Bytes::from_static(bytes.as_bytes())).is_err(), bytes.len() > 3);
+            assert_eq!(
+                consumer.write(Bytes::from_static(bytes.as_bytes())).is_err(),
+                bytes.len() > 3
+            );
             consumer.finish();
-            assert!(within(read_all(&mut request.body)).await.is_err(), "{protocol:?} {bytes}");
+            assert!(
+                within(read_all(&mut request.body)).await.is_err(),
+                "{protocol:?} {bytes}"
+            );
             assert!(within(answering).await.unwrap().is_err());
             drop(server);
         }
@@ -174,7 +216,11 @@ async fn redirects_are_followed_and_connections_used_again() {
                 return Response::new(Body::whole("there"));
             }
             let mut answer = plain(StatusCode::FOUND, "");
-            let to = if request.head.uri.path() == "/loop" { "/loop" } else { "end" };
+            let to = if request.head.uri.path() == "/loop" {
+                "/loop"
+            } else {
+                "end"
+            };
             answer.headers_mut().insert(LOCATION, to.parse().unwrap());
             answer
         }),
@@ -193,12 +239,26 @@ async fn redirects_are_followed_and_connections_used_again() {
 
 #[tokio::test]
 async fn refusals_and_dead_addresses_are_errors_to_open() {
-    let server = up(Run(|_| async { plain(StatusCode::NOT_FOUND, "") }), Limits::default()).await;
+    let server = up(
+        Run(|_| async { plain(StatusCode::NOT_FOUND, "") }),
+        Limits::default(),
+    )
+    .await;
     let error = client().get(&server.url("/"), 0).await.err().unwrap();
-    assert!(error.kind == ErrorKind::Open && error.to_string().contains("404"), "{error}");
+    assert!(
+        error.kind == ErrorKind::Open && error.to_string().contains("404"),
+        "{error}"
+    );
     let dead = format!("http://127.0.0.1:{}/", crate::common::free_port());
-    let error = client_with(|options| options.retries = 1).get(&dead, 0).await.err().unwrap();
-    assert!(error.kind == ErrorKind::Open && error.to_string().contains("cannot connect"), "{error}");
+    let error = client_with(|options| options.retries = 1)
+        .get(&dead, 0)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.kind == ErrorKind::Open && error.to_string().contains("cannot connect"),
+        "{error}"
+    );
     server.stop().await;
 }
 
@@ -234,7 +294,13 @@ async fn tls_speaks_both_protocols_by_alpn() {
         let mut source = client.get(&url, 0).await.unwrap();
         assert_eq!(read_all(&mut source).await.unwrap(), version.as_bytes());
     }
-    assert!(client_with(|options| options.retries = 0).get(&url, 0).await.is_err(), "no TLS is set up");
+    assert!(
+        client_with(|options| options.retries = 0)
+            .get(&url, 0)
+            .await
+            .is_err(),
+        "no TLS is set up"
+    );
     server.stop().await;
 }
 
@@ -254,15 +320,24 @@ async fn one_upload_and_one_download_make_endpoints() {
     .unwrap();
     let taking = tokio::spawn(Flow::new(source, sink).run());
     assert!(ask(address, "GET", "/", "").await.starts_with("HTTP/1.1 405"));
-    let mut upload = client().upload(Method::POST, &format!("http://{address}/"), None).unwrap();
+    let mut upload = client()
+        .upload(Method::POST, &format!("http://{address}/"), None)
+        .unwrap();
     push(&mut upload, bytes.clone()).await.unwrap();
-    within(std::future::poll_fn(|cx| upload.poll_finish(cx))).await.unwrap();
-    assert!(std::fs::read(&target).unwrap() == bytes, "the answer comes after the sink has finished");
+    within(std::future::poll_fn(|cx| upload.poll_finish(cx)))
+        .await
+        .unwrap();
+    assert!(
+        std::fs::read(&target).unwrap() == bytes,
+        "the answer comes after the sink has finished"
+    );
     within(taking).await.unwrap().unwrap();
     // A download given.
     let sink = listen_sink(Server::bind("127.0.0.1:0").await.unwrap(), None);
     let url = format!("http://{}/", sink.local_addr().unwrap());
-    let source = tidegate_io::endpoint::file::FileSource::open(target).await.unwrap();
+    let source = tidegate_io::endpoint::file::FileSource::open(target)
+        .await
+        .unwrap();
     let giving = tokio::spawn(Flow::new(source, sink).run());
     let mut got = client().get(&url, 0).await.unwrap();
     assert_eq!(got.size_hint(), None);

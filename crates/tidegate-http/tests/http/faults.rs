@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use tidegate::{AbortReason, Consumer as _, FinishableConsumer as _, Pressure, Producer, PullProducer, StopReason};
+use tidegate::{
+    AbortReason, Consumer as _, FinishableConsumer as _, Pressure, Producer, PullProducer, StopReason,
+};
 use tidegate_http::{Body, Limits, OutgoingBody, Protocol, StaticFiles, StaticOptions, plain};
 use tidegate_io::{ErrorKind, Source as _};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,7 +53,9 @@ fn endless(consumer: OutgoingBody) -> (Arc<OutgoingBody>, Arc<Endless>) {
         written: AtomicUsize::new(0),
         stops: AtomicUsize::new(0),
     });
-    consumer.register_producer(Producer::pull(Arc::clone(&producer))).unwrap();
+    consumer
+        .register_producer(Producer::pull(Arc::clone(&producer)))
+        .unwrap();
     (consumer, producer)
 }
 
@@ -77,14 +81,21 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(10), all).await.is_ok(), "{what}: did not come to be");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), all).await.is_ok(),
+        "{what}: did not come to be"
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_stops_reading_pauses_and_then_loses_its_connection() {
     // Issue of hyper users: a stalled peer is not noticed. CASES 244, D55: nothing spins meanwhile, and time goes on.
     let (handler, mut requests) = inbox();
-    let server = up(handler, limits(|limits| limits.stall_timeout = Duration::from_millis(600))).await;
+    let server = up(
+        handler,
+        limits(|limits| limits.stall_timeout = Duration::from_millis(600)),
+    )
+    .await;
     let mut stalled = TcpStream::connect(server.address).await.unwrap();
     stalled.write_all(GET).await.unwrap();
     let (request, answer) = requests.recv().await.unwrap();
@@ -94,7 +105,10 @@ async fn a_client_that_stops_reading_pauses_and_then_loses_its_connection() {
     until_full(&producer).await;
     assert!(consumer.held() <= 16 * 1024 + PIECE, "{} held", consumer.held());
     assert_eq!(producer.stops.load(Ordering::SeqCst), 0, "a pause is no death");
-    until("the stalled client is dropped", || producer.stops.load(Ordering::SeqCst) == 1).await;
+    until("the stalled client is dropped", || {
+        producer.stops.load(Ordering::SeqCst) == 1
+    })
+    .await;
     assert!(matches!(consumer.outcome().await, Err(StopReason::Failed(_))));
     drop(stalled);
     server.stop().await;
@@ -104,7 +118,11 @@ async fn a_client_that_stops_reading_pauses_and_then_loses_its_connection() {
 async fn a_stalled_stream_is_reset_and_its_neighbours_live() {
     // HTTP/2: B37, B38, D51, D52.
     let (handler, mut requests) = inbox();
-    let server = up(handler, limits(|limits| limits.stall_timeout = Duration::from_millis(800))).await;
+    let server = up(
+        handler,
+        limits(|limits| limits.stall_timeout = Duration::from_millis(800)),
+    )
+    .await;
     let client = client_with(|options| {
         options.protocol = Protocol::Two;
         options.retries = 0;
@@ -120,7 +138,10 @@ async fn a_stalled_stream_is_reset_and_its_neighbours_live() {
     answer.send(head).unwrap();
     let mut unread = getting.await.unwrap();
     let (_consumer, producer) = endless(consumer);
-    until("the stalled stream is reset", || producer.stops.load(Ordering::SeqCst) == 1).await;
+    until("the stalled stream is reset", || {
+        producer.stops.load(Ordering::SeqCst) == 1
+    })
+    .await;
     let pulled = producer.written.load(Ordering::SeqCst);
     // The same connection answers on.
     let getting = tokio::spawn(async move { client.get(&url, 0).await.unwrap() });
@@ -129,7 +150,11 @@ async fn a_stalled_stream_is_reset_and_its_neighbours_live() {
     assert_eq!(read_all(&mut getting.await.unwrap()).await.unwrap(), b"alive");
     let error = read_all(&mut unread).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Truncated, "{error}");
-    assert_eq!(producer.written.load(Ordering::SeqCst), pulled, "no pull after the reset");
+    assert_eq!(
+        producer.written.load(Ordering::SeqCst),
+        pulled,
+        "no pull after the reset"
+    );
     assert_eq!(server.stop().await.connections, 1);
 }
 
@@ -173,9 +198,17 @@ async fn a_body_that_ends_with_its_connection_is_reset_when_it_is_cut() {
         let _ = consumer.write(Bytes::from_static(b"some")).unwrap();
         let mut got = vec![0; 1];
         within(old.read_exact(&mut got)).await.unwrap();
-        if cut { consumer.abort(AbortReason::Requested) } else { consumer.finish() }
+        if cut {
+            consumer.abort(AbortReason::Requested)
+        } else {
+            consumer.finish()
+        }
         let end = within(old.read_to_end(&mut got)).await;
-        assert_eq!(end.is_err(), cut, "a cut body must not look whole, and a whole one must");
+        assert_eq!(
+            end.is_err(),
+            cut,
+            "a cut body must not look whole, and a whole one must"
+        );
     }
     server.stop().await;
 }
@@ -198,10 +231,15 @@ async fn a_client_that_goes_away_stops_the_producer() {
         }
     }
     let silent = Arc::new(Silent(AtomicUsize::new(0)));
-    consumer.register_producer(Producer::pull(Arc::clone(&silent))).unwrap();
+    consumer
+        .register_producer(Producer::pull(Arc::clone(&silent)))
+        .unwrap();
     drop(gone);
     until("the producer is stopped", || silent.0.load(Ordering::SeqCst) == 1).await;
-    assert!(matches!(consumer.write(Bytes::from_static(b"x")).unwrap_err().refusal, tidegate::Refusal::Dead(_)));
+    assert!(matches!(
+        consumer.write(Bytes::from_static(b"x")).unwrap_err().refusal,
+        tidegate::Refusal::Dead(_)
+    ));
     server.stop().await;
 }
 
@@ -227,8 +265,17 @@ async fn an_upload_cut_short_leaves_nothing_behind() {
 async fn slow_heads_and_silent_connections_are_ended() {
     let dir = tempfile::tempdir().unwrap();
     let files = StaticFiles::new(dir.path(), StaticOptions::default()).unwrap();
-    let server = up(files, limits(|limits| limits.header_timeout = Duration::from_millis(300))).await;
-    for opening in [&b""[..], b"GET / HT", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost: t\r\nX: "] {
+    let server = up(
+        files,
+        limits(|limits| limits.header_timeout = Duration::from_millis(300)),
+    )
+    .await;
+    for opening in [
+        &b""[..],
+        b"GET / HT",
+        b"PRI * HTTP/2.0\r\n",
+        b"GET / HTTP/1.1\r\nHost: t\r\nX: ",
+    ] {
         let start = Instant::now();
         raw(server.address, opening).await;
         assert!(start.elapsed() < Duration::from_secs(5), "{opening:?}");
@@ -240,7 +287,13 @@ async fn slow_heads_and_silent_connections_are_ended() {
 async fn broken_requests_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = up_dir(dir.path()).await;
-    let status = |answer: Vec<u8>| String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap_or("closed").to_owned();
+    let status = |answer: Vec<u8>| {
+        String::from_utf8_lossy(&answer)
+            .split(' ')
+            .nth(1)
+            .unwrap_or("closed")
+            .to_owned()
+    };
     let large = format!("GET / HTTP/1.1\r\nHost: t\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     assert_eq!(status(raw(server.address, large.as_bytes()).await), "431");
     let many = format!("GET / HTTP/1.1\r\nHost: t\r\n{}\r\n", "X: y\r\n".repeat(200));
@@ -254,7 +307,10 @@ async fn broken_requests_are_refused() {
         "nonsense\r\n\r\n",
     ] {
         let answer = raw(server.address, bad.as_bytes()).await;
-        assert!(["400", "closed", "505"].contains(&status(answer.clone()).as_str()), "{bad}: {answer:?}");
+        assert!(
+            ["400", "closed", "505"].contains(&status(answer.clone()).as_str()),
+            "{bad}: {answer:?}"
+        );
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was stored");
     server.stop().await;
@@ -269,7 +325,13 @@ async fn a_body_over_the_limit_is_refused() {
     let server = up(files, limits(|limits| limits.body_bytes_max = 10)).await;
     let answer = ask(server.address, "PUT", "/x", "Content-Length: 11\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    let answer = ask(server.address, "PUT", "/x", "Transfer-Encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n").await;
+    let answer = ask(
+        server.address,
+        "PUT",
+        "/x",
+        "Transfer-Encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     server.stop().await;
@@ -281,14 +343,21 @@ async fn continue_is_sent_only_when_somebody_wants_the_body() {
     let (handler, mut requests) = inbox();
     let server = up(handler, Limits::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"PUT / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"PUT / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        .await
+        .unwrap();
     let (mut request, answer) = requests.recv().await.unwrap();
     let mut space = [0; 256];
     let silent = tokio::time::timeout(Duration::from_millis(100), stream.read(&mut space)).await;
     assert!(silent.is_err(), "something was sent before the body was wanted");
     let reading = tokio::spawn(async move { read_all(&mut request.body).await });
     let got = within(stream.read(&mut space)).await.unwrap();
-    assert!(space[..got].starts_with(b"HTTP/1.1 100"), "{:?}", String::from_utf8_lossy(&space[..got]));
+    assert!(
+        space[..got].starts_with(b"HTTP/1.1 100"),
+        "{:?}",
+        String::from_utf8_lossy(&space[..got])
+    );
     stream.write_all(b"abc").await.unwrap();
     assert_eq!(reading.await.unwrap().unwrap(), b"abc");
     answer.send(plain(StatusCode::OK, "")).unwrap();
@@ -309,12 +378,18 @@ async fn an_unread_body_holds_the_client_back() {
         let (consumer, producer) = endless(consumer);
         let (mut request, answer) = requests.recv().await.unwrap();
         until_full(&producer).await;
-        assert!(producer.written.load(Ordering::SeqCst) < 24 << 20, "{protocol:?}: nobody holds the client back");
+        assert!(
+            producer.written.load(Ordering::SeqCst) < 24 << 20,
+            "{protocol:?}: nobody holds the client back"
+        );
         // And it goes on once somebody reads.
         let before = producer.written.load(Ordering::SeqCst);
         let mut buffers = tidegate_io::Buffers::default();
         while producer.written.load(Ordering::SeqCst) < before + (8 << 20) {
-            let read = within(std::future::poll_fn(|cx| request.body.poll_read(cx, &mut buffers, PIECE))).await;
+            let read = within(std::future::poll_fn(|cx| {
+                request.body.poll_read(cx, &mut buffers, PIECE)
+            }))
+            .await;
             assert!(read.unwrap().is_some());
         }
         consumer.abort(AbortReason::Requested);
@@ -329,9 +404,16 @@ async fn an_unread_body_holds_the_client_back() {
 #[tokio::test]
 async fn a_source_that_sends_nothing_is_given_up() {
     let (handler, mut requests) = inbox();
-    let server = up(handler, limits(|limits| limits.stall_timeout = Duration::from_millis(300))).await;
+    let server = up(
+        handler,
+        limits(|limits| limits.stall_timeout = Duration::from_millis(300)),
+    )
+    .await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\na").await.unwrap();
+    stream
+        .write_all(b"PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\na")
+        .await
+        .unwrap();
     let (mut request, _answer) = requests.recv().await.unwrap();
     let error = within(read_all(&mut request.body)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::TimedOut, "{error}");
@@ -349,7 +431,10 @@ async fn pipelined_requests_are_answered_in_order() {
     let line = |name: &str, end: &str| format!("GET /{name} HTTP/1.1\r\nHost: t\r\n{end}\r\n");
     let all = line("a", "") + &line("b", "") + &line("c", "Connection: close\r\n");
     let answer = String::from_utf8(raw(server.address, all.as_bytes()).await).unwrap();
-    let places: Vec<_> = ["aaa", "bbb", "ccc"].iter().map(|text| answer.find(text).unwrap()).collect();
+    let places: Vec<_> = ["aaa", "bbb", "ccc"]
+        .iter()
+        .map(|text| answer.find(text).unwrap())
+        .collect();
     assert!(places.is_sorted(), "{answer}");
     server.stop().await;
 }
@@ -359,7 +444,11 @@ async fn bodiless_answers_stop_their_producer_and_keep_the_connection() {
     // CASES 186; C11: HEAD and bodiless codes have no body.
     let server = up(
         Run(|request: tidegate_http::Request| async move {
-            let status = if request.head.uri.path() == "/204" { StatusCode::NO_CONTENT } else { StatusCode::OK };
+            let status = if request.head.uri.path() == "/204" {
+                StatusCode::NO_CONTENT
+            } else {
+                StatusCode::OK
+            };
             let head = Response::builder().status(status).body(()).unwrap();
             let (consumer, answer) = request.responder.stream(head, Some(9));
             let stopped = consumer.write(Bytes::from_static(b"discarded"));
@@ -392,7 +481,11 @@ async fn a_server_that_goes_away_mid_answer_is_a_truncation() {
         let client = client_with(|options| options.retries = 2);
         let mut source = client.get(&url, 0).await.unwrap();
         let error = within(read_all(&mut source)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Truncated, "no validator: not resumed, and not whole: {error}");
+        assert_eq!(
+            error.kind,
+            ErrorKind::Truncated,
+            "no validator: not resumed, and not whole: {error}"
+        );
         serving.await.unwrap();
     }
 }
@@ -408,12 +501,20 @@ async fn a_drain_lets_requests_under_way_end() {
     let getting = tokio::spawn(async move { client().get(&url, 0).await.unwrap() });
     let (request, answer) = requests.recv().await.unwrap();
     server.ask_to_stop();
-    within(async { while TcpStream::connect(address).await.is_ok() { tokio::task::yield_now().await } }).await;
+    within(async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
     let (consumer, head) = request.responder.stream(Response::new(()), None);
     answer.send(head).unwrap();
     let _ = consumer.write(Bytes::from_static(b"to the end")).unwrap();
     consumer.finish();
-    assert_eq!(read_all(&mut getting.await.unwrap()).await.unwrap(), b"to the end");
+    assert_eq!(
+        read_all(&mut getting.await.unwrap()).await.unwrap(),
+        b"to the end"
+    );
     assert_eq!(server.stopped().await.cut, 0);
     drop(idle);
 }
@@ -425,15 +526,31 @@ async fn a_file_truncated_while_it_is_served_is_visibly_incomplete() {
     let path = dir.path().join("large");
     fs::write(&path, vec![7; 40 << 20]).unwrap();
     let server = up_dir(dir.path()).await;
-    for range in ["", "Range: bytes=5-41000000\r\n", "Range: bytes=0-20000000,20000001-41000000\r\n"] {
+    for range in [
+        "",
+        "Range: bytes=5-41000000\r\n",
+        "Range: bytes=0-20000000,20000001-41000000\r\n",
+    ] {
         fs::write(&path, vec![7; 40 << 20]).unwrap();
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(format!("GET /large HTTP/1.1\r\nHost: t\r\n{range}\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET /large HTTP/1.1\r\nHost: t\r\n{range}\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut got = vec![0; 4096];
         within(stream.read_exact(&mut got)).await.unwrap();
-        fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(1000)
+            .unwrap();
         let head = String::from_utf8_lossy(&got).to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.split("\r\n").next())
+            .unwrap();
         let length: usize = length.parse().unwrap();
         let _ = within(stream.read_to_end(&mut got)).await;
         assert!(got.len() < length, "{range}: a short body looked whole");
@@ -443,7 +560,10 @@ async fn a_file_truncated_while_it_is_served_is_visibly_incomplete() {
 
 /// How many downloads run at once; the issue's 2,000 by `TIDEGATE_HTTP_DOWNLOADS=2000`.
 fn downloads() -> usize {
-    std::env::var("TIDEGATE_HTTP_DOWNLOADS").ok().and_then(|count| count.parse().ok()).unwrap_or(200)
+    std::env::var("TIDEGATE_HTTP_DOWNLOADS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(200)
 }
 
 #[cfg(target_os = "linux")]
@@ -464,7 +584,10 @@ async fn half_of_many_downloads_may_stall() {
     let before = resident_bytes();
     let start = async || {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(b"GET /large HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /large HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
         stream
     };
     let mut stalled = Vec::new();
@@ -494,7 +617,11 @@ async fn half_of_many_downloads_may_stall() {
     }
     // 256 KiB of hyper's, 16 KiB + 256 KiB of the gate's: within 1 MiB a connection, with the allocator's own.
     let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < count / 2 * (1 << 20) + (64 << 20), "{grown} bytes for {} stalled clients", stalled.len());
+    assert!(
+        grown < count / 2 * (1 << 20) + (64 << 20),
+        "{grown} bytes for {} stalled clients",
+        stalled.len()
+    );
     assert_eq!(stalled.len(), count / 2);
     drop(stalled);
     server.stop().await;

@@ -32,8 +32,17 @@ impl Harness for ByHand {
     fn make(&self, marks: Marks) -> Subject {
         let (consumer, body) = OutgoingBody::pair(None, marks);
         let outcome = consumer.outcome();
-        let hand = Hand { body: Some(body), allowed: 0, output: Vec::new(), end: FarEnd::Open, outcome };
-        Subject { consumer: Arc::new(consumer), device: Box::new(hand) }
+        let hand = Hand {
+            body: Some(body),
+            allowed: 0,
+            output: Vec::new(),
+            end: FarEnd::Open,
+            outcome,
+        };
+        Subject {
+            consumer: Arc::new(consumer),
+            device: Box::new(hand),
+        }
     }
 
     /// Frames are taken whole.
@@ -61,7 +70,11 @@ impl Device for Hand {
                 Poll::Ready(Some(Err(_))) => self.end = FarEnd::Cut,
                 Poll::Ready(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap();
-                    self.allowed = if self.allowed == usize::MAX { usize::MAX } else { self.allowed.saturating_sub(data.len()) };
+                    self.allowed = if self.allowed == usize::MAX {
+                        usize::MAX
+                    } else {
+                        self.allowed.saturating_sub(data.len())
+                    };
                     self.output.extend_from_slice(&data);
                 }
             }
@@ -123,7 +136,10 @@ const SLACK: usize = 7 * 1024 * 1024;
 
 impl Harness for Wire {
     fn make(&self, marks: Marks) -> Subject {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let made = runtime.block_on(async {
             match self.way {
                 Way::Response => response(self.protocol, marks).await,
@@ -141,7 +157,10 @@ impl Harness for Wire {
             end: FarEnd::Open,
             outcome: consumer.outcome(),
         };
-        Subject { consumer: Arc::new(consumer), device: Box::new(net) }
+        Subject {
+            consumer: Arc::new(consumer),
+            device: Box::new(net),
+        }
     }
 
     fn control(&self) -> Control {
@@ -162,7 +181,11 @@ impl Harness for Wire {
     }
 }
 
-type Made = (OutgoingBody, Box<dyn Source + Send>, VecDeque<Box<dyn std::any::Any>>);
+type Made = (
+    OutgoingBody,
+    Box<dyn Source + Send>,
+    VecDeque<Box<dyn std::any::Any>>,
+);
 
 async fn response(protocol: Protocol, marks: Marks) -> Made {
     let (handler, mut requests) = inbox();
@@ -179,7 +202,11 @@ async fn response(protocol: Protocol, marks: Marks) -> Made {
     let (consumer, head) = request.responder.stream(Response::new(()), None);
     answer.send(head).unwrap();
     let source = getting.await.unwrap().unwrap();
-    (consumer, Box::new(source), VecDeque::from([Box::new(server) as Box<dyn std::any::Any>]))
+    (
+        consumer,
+        Box::new(source),
+        VecDeque::from([Box::new(server) as Box<dyn std::any::Any>]),
+    )
 }
 
 async fn upload(protocol: Protocol, marks: Marks) -> Made {
@@ -192,8 +219,12 @@ async fn upload(protocol: Protocol, marks: Marks) -> Made {
     let (consumer, answering) = client.start(Method::PUT, &server.url("/"), None).unwrap();
     let answering = tokio::spawn(answering);
     let (request, answer) = requests.recv().await.unwrap();
-    let keep: [Box<dyn std::any::Any>; 4] =
-        [Box::new(server), Box::new(answer), Box::new(answering), Box::new(request.responder)];
+    let keep: [Box<dyn std::any::Any>; 4] = [
+        Box::new(server),
+        Box::new(answer),
+        Box::new(answering),
+        Box::new(request.responder),
+    ];
     (consumer, Box::new(request.body), VecDeque::from(keep))
 }
 
@@ -203,7 +234,15 @@ impl Device for Net {
     }
 
     fn turn(&mut self) {
-        let Self { runtime, far, buffers, allowed, output, end, .. } = self;
+        let Self {
+            runtime,
+            far,
+            buffers,
+            allowed,
+            output,
+            end,
+            ..
+        } = self;
         let mut take = |cx: &mut Context<'_>| {
             while *allowed > 0 && *end == FarEnd::Open {
                 let Some(source) = far else { break };
@@ -263,7 +302,31 @@ impl Device for Net {
     }
 }
 
-law_suite!(response_http1, Wire { way: Way::Response, protocol: Protocol::One });
-law_suite!(response_http2, Wire { way: Way::Response, protocol: Protocol::Two });
-law_suite!(upload_http1, Wire { way: Way::Upload, protocol: Protocol::One });
-law_suite!(upload_http2, Wire { way: Way::Upload, protocol: Protocol::Two });
+law_suite!(
+    response_http1,
+    Wire {
+        way: Way::Response,
+        protocol: Protocol::One
+    }
+);
+law_suite!(
+    response_http2,
+    Wire {
+        way: Way::Response,
+        protocol: Protocol::Two
+    }
+);
+law_suite!(
+    upload_http1,
+    Wire {
+        way: Way::Upload,
+        protocol: Protocol::One
+    }
+);
+law_suite!(
+    upload_http2,
+    Wire {
+        way: Way::Upload,
+        protocol: Protocol::Two
+    }
+);

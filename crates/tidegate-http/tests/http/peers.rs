@@ -24,7 +24,9 @@ fn site() -> Site {
 
 #[tokio::test]
 async fn curl_downloads_resumes_and_uploads_over_both_protocols() {
-    let Some(curl) = peer("curl", "curl_downloads_resumes_and_uploads_over_both_protocols") else { return };
+    let Some(curl) = peer("curl", "curl_downloads_resumes_and_uploads_over_both_protocols") else {
+        return;
+    };
     let Site { dir, bytes } = site();
     let server = up_dir(dir.path()).await;
     let (url, up) = (server.url("/large"), server.url("/up"));
@@ -36,15 +38,37 @@ async fn curl_downloads_resumes_and_uploads_over_both_protocols() {
         // Half of it is there already.
         let half = dir.path().join("half.out");
         fs::write(&half, &bytes[..1_234_567]).unwrap();
-        let (_, well) = run(&curl, &["-sf", protocol, "-C", "-", "-o", half.to_str().unwrap(), &url], b"").await;
+        let (_, well) = run(
+            &curl,
+            &["-sf", protocol, "-C", "-", "-o", half.to_str().unwrap(), &url],
+            b"",
+        )
+        .await;
         assert!(well && fs::read(&half).unwrap() == bytes, "{protocol}: resumed");
         // Of unknown length from standard input; then of known length, where curl expects a 100.
         let (_, well) = run(&curl, &["-sf", protocol, "-T", "-", &up], &bytes).await;
-        assert!(well && fs::read(dir.path().join("up")).unwrap() == bytes, "{protocol}: chunked upload");
+        assert!(
+            well && fs::read(dir.path().join("up")).unwrap() == bytes,
+            "{protocol}: chunked upload"
+        );
         let file = dir.path().join("large");
-        let words = ["-sf", protocol, "-H", "Expect: 100-continue", "-w", "%{http_code}", "-T", file.to_str().unwrap(), &up];
+        let words = [
+            "-sf",
+            protocol,
+            "-H",
+            "Expect: 100-continue",
+            "-w",
+            "%{http_code}",
+            "-T",
+            file.to_str().unwrap(),
+            &up,
+        ];
         let (code, well) = run(&curl, &words, b"").await;
-        assert!(well && code == b"200", "{protocol}: upload: {}", String::from_utf8_lossy(&code));
+        assert!(
+            well && code == b"200",
+            "{protocol}: upload: {}",
+            String::from_utf8_lossy(&code)
+        );
         assert!(fs::read(dir.path().join("up")).unwrap() == bytes);
     }
     server.stop().await;
@@ -85,7 +109,9 @@ fn open_to_all(dir: &Path) {
 
 #[tokio::test]
 async fn nginx_as_origin_and_in_front() {
-    let Some(program) = peer("nginx", "nginx_as_origin_and_in_front") else { return };
+    let Some(program) = peer("nginx", "nginx_as_origin_and_in_front") else {
+        return;
+    };
     let Site { dir, bytes } = site();
     let home = tempfile::tempdir().unwrap();
     open_to_all(dir.path());
@@ -107,7 +133,9 @@ async fn nginx_as_origin_and_in_front() {
     assert!(read_all(&mut whole).await.unwrap() == bytes);
     let mut rest = client().get(&origin("/large"), 2_999_000).await.unwrap();
     assert!(read_all(&mut rest).await.unwrap() == bytes[2_999_000..]);
-    let mut sink = client().upload(Method::PUT, &origin("/refused"), Some(50_000_000)).unwrap();
+    let mut sink = client()
+        .upload(Method::PUT, &origin("/refused"), Some(50_000_000))
+        .unwrap();
     let error = loop {
         let mut held = tidegate_io::Held::default();
         held.push(bytes.clone());
@@ -120,15 +148,21 @@ async fn nginx_as_origin_and_in_front() {
     // In front of us: a download and a chunked upload through it.
     let mut through = client().get(&origin("/ours/large"), 0).await.unwrap();
     assert!(read_all(&mut through).await.unwrap() == bytes);
-    let mut sink = client().upload(Method::PUT, &origin("/ours/through"), None).unwrap();
+    let mut sink = client()
+        .upload(Method::PUT, &origin("/ours/through"), None)
+        .unwrap();
     let mut left = bytes.clone();
     while !left.is_empty() {
         let mut held = tidegate_io::Held::default();
         held.push(left.clone());
-        let taken = within(std::future::poll_fn(|cx| sink.poll_write(cx, &held))).await.unwrap();
+        let taken = within(std::future::poll_fn(|cx| sink.poll_write(cx, &held)))
+            .await
+            .unwrap();
         left = left.slice(taken..);
     }
-    within(std::future::poll_fn(|cx| sink.poll_finish(cx))).await.unwrap();
+    within(std::future::poll_fn(|cx| sink.poll_finish(cx)))
+        .await
+        .unwrap();
     assert!(fs::read(dir.path().join("through")).unwrap() == bytes);
     let _ = child.start_kill();
     let _ = child.wait().await;
@@ -151,11 +185,18 @@ reactor.run()
 #[tokio::test]
 async fn twisted_uploads_to_us_with_a_file_body_producer() {
     // CASES 189, 190 from the far side.
-    let Some(python) = twisted("twisted_uploads_to_us_with_a_file_body_producer") else { return };
+    let Some(python) = twisted("twisted_uploads_to_us_with_a_file_body_producer") else {
+        return;
+    };
     let Site { dir, bytes } = site();
     let server = up_dir(dir.path()).await;
     let file = dir.path().join("large");
-    let (code, _) = run(&python, &["-c", AGENT, &server.url("/agent"), file.to_str().unwrap()], b"").await;
+    let (code, _) = run(
+        &python,
+        &["-c", AGENT, &server.url("/agent"), file.to_str().unwrap()],
+        b"",
+    )
+    .await;
     assert_eq!(String::from_utf8_lossy(&code), "201");
     assert!(fs::read(dir.path().join("agent")).unwrap() == bytes);
     server.stop().await;
@@ -163,11 +204,20 @@ async fn twisted_uploads_to_us_with_a_file_body_producer() {
 
 #[tokio::test]
 async fn our_client_downloads_from_twisted() {
-    let Some(python) = twisted("our_client_downloads_from_twisted") else { return };
+    let Some(python) = twisted("our_client_downloads_from_twisted") else {
+        return;
+    };
     let Site { dir, bytes } = site();
     let port = free_port();
     let mut child = tokio::process::Command::new(&python)
-        .args(["-m", "twisted", "web", "--listen", &format!("tcp:{port}:interface=127.0.0.1"), "--path"])
+        .args([
+            "-m",
+            "twisted",
+            "web",
+            "--listen",
+            &format!("tcp:{port}:interface=127.0.0.1"),
+            "--path",
+        ])
         .arg(dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -186,13 +236,20 @@ async fn our_client_downloads_from_twisted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrk_finds_no_error() {
-    let Some(wrk) = peer("wrk", "wrk_finds_no_error") else { return };
+    let Some(wrk) = peer("wrk", "wrk_finds_no_error") else {
+        return;
+    };
     let Site { dir, .. } = site();
     fs::write(dir.path().join("small"), [b'x'; 1024]).unwrap();
     let server = up_dir(dir.path()).await;
     let (output, well) = run(&wrk, &["-t1", "-c32", "-d1s", &server.url("/small")], b"").await;
     let output = String::from_utf8_lossy(&output).into_owned();
-    assert!(well && output.contains("Requests/sec") && !output.contains("Non-2xx") && !output.contains("Socket errors"), "{output}");
+    assert!(
+        well && output.contains("Requests/sec")
+            && !output.contains("Non-2xx")
+            && !output.contains("Socket errors"),
+        "{output}"
+    );
     tokio::time::sleep(Duration::ZERO).await;
     assert!(server.stop().await.requests > 100);
 }

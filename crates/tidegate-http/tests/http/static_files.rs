@@ -49,13 +49,25 @@ async fn whole_files_and_single_ranges() {
         assert_eq!(header(&answer, "content-range"), Some("bytes 1-3/6"));
     }
     let answer = ask(server.address, "HEAD", "/abc.txt", "").await;
-    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("6"), ""));
+    assert_eq!(
+        (status(&answer), header(&answer, "content-length"), body(&answer)),
+        ("200", Some("6"), "")
+    );
     let answer = ask(server.address, "HEAD", "/big.bin", "").await;
-    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("300000"), ""));
+    assert_eq!(
+        (status(&answer), header(&answer, "content-length"), body(&answer)),
+        ("200", Some("300000"), "")
+    );
     let answer = ask(server.address, "GET", "/empty", "").await;
-    assert_eq!((status(&answer), header(&answer, "content-length"), body(&answer)), ("200", Some("0"), ""));
+    assert_eq!(
+        (status(&answer), header(&answer, "content-length"), body(&answer)),
+        ("200", Some("0"), "")
+    );
     let answer = ask(server.address, "GET", "/abc.txt", "Range: bytes=6-\r\n").await;
-    assert_eq!((status(&answer), header(&answer, "content-range")), ("416", Some("bytes */6")));
+    assert_eq!(
+        (status(&answer), header(&answer, "content-range")),
+        ("416", Some("bytes */6"))
+    );
     server.stop().await;
 }
 
@@ -64,10 +76,14 @@ async fn several_ranges_small_and_large() {
     let dir = site();
     let server = up_dir(dir.path()).await;
     let big = noise(300_000);
-    for (path, bytes, first, second) in
-        [("/abc.txt", &b"abcdef"[..], (1, 3), (5, 5)), ("/big.bin", &big[..], (10, 99_999), (200_000, 299_999))]
-    {
-        let ranges = format!("Range: bytes={}-{},{}-{}\r\n", first.0, first.1, second.0, second.1);
+    for (path, bytes, first, second) in [
+        ("/abc.txt", &b"abcdef"[..], (1, 3), (5, 5)),
+        ("/big.bin", &big[..], (10, 99_999), (200_000, 299_999)),
+    ] {
+        let ranges = format!(
+            "Range: bytes={}-{},{}-{}\r\n",
+            first.0, first.1, second.0, second.1
+        );
         let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{ranges}\r\n");
         let answer = raw(server.address, request.as_bytes()).await;
         let cut = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
@@ -75,10 +91,17 @@ async fn several_ranges_small_and_large() {
         let length: usize = header(&head, "content-length").unwrap().parse().unwrap();
         let parts = &answer[cut..];
         assert_eq!((status(&head), parts.len()), ("206", length));
-        let boundary = header(&head, "content-type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let boundary = header(&head, "content-type")
+            .unwrap()
+            .strip_prefix("multipart/byteranges; boundary=")
+            .unwrap();
         let mut expected = Vec::new();
         for (start, last) in [first, second] {
-            let kind = if path == "/abc.txt" { "text/plain" } else { "application/octet-stream" };
+            let kind = if path == "/abc.txt" {
+                "text/plain"
+            } else {
+                "application/octet-stream"
+            };
             let size = bytes.len();
             expected.extend_from_slice(
                 format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {start}-{last}/{size}\r\n\r\n")
@@ -97,14 +120,29 @@ async fn validators_are_honoured() {
     let dir = site();
     let server = up_dir(dir.path()).await;
     let answer = ask(server.address, "GET", "/abc.txt", "").await;
-    let (etag, modified) = (header(&answer, "etag").unwrap(), header(&answer, "last-modified").unwrap());
+    let (etag, modified) = (
+        header(&answer, "etag").unwrap(),
+        header(&answer, "last-modified").unwrap(),
+    );
     let with = |line: String| async move { ask(server.address, "GET", "/abc.txt", &line).await };
     let answer = with(format!("If-None-Match: {etag}\r\n")).await;
-    assert_eq!((status(&answer), body(&answer), header(&answer, "etag")), ("304", "", Some(etag)));
-    assert_eq!(status(&with(format!("If-Modified-Since: {modified}\r\n")).await), "304");
+    assert_eq!(
+        (status(&answer), body(&answer), header(&answer, "etag")),
+        ("304", "", Some(etag))
+    );
+    assert_eq!(
+        status(&with(format!("If-Modified-Since: {modified}\r\n")).await),
+        "304"
+    );
     assert_eq!(status(&with("If-Match: \"other\"\r\n".to_owned()).await), "412");
-    assert_eq!(body(&with(format!("Range: bytes=0-1\r\nIf-Range: {etag}\r\n")).await), "ab");
-    assert_eq!(body(&with("Range: bytes=0-1\r\nIf-Range: \"other\"\r\n".to_owned()).await), "abcdef");
+    assert_eq!(
+        body(&with(format!("Range: bytes=0-1\r\nIf-Range: {etag}\r\n")).await),
+        "ab"
+    );
+    assert_eq!(
+        body(&with("Range: bytes=0-1\r\nIf-Range: \"other\"\r\n".to_owned()).await),
+        "abcdef"
+    );
     // A changed file is seen at once, also one that is kept.
     fs::write(dir.path().join("abc.txt"), "ABCDEFG").unwrap();
     assert_eq!(body(&with(format!("If-None-Match: {etag}\r\n")).await), "ABCDEFG");
@@ -143,12 +181,21 @@ async fn no_path_leaves_the_root() {
         format!("/{}/secret", outside.path().display()),
     ] {
         let answer = ask(server.address, "GET", &path, "").await;
-        assert!(matches!(status(&answer), "400" | "403" | "404"), "{path}: {answer}");
-        assert!(!answer.contains("secret\n") && body(&answer) != "secret", "{path}");
+        assert!(
+            matches!(status(&answer), "400" | "403" | "404"),
+            "{path}: {answer}"
+        );
+        assert!(
+            !answer.contains("secret\n") && body(&answer) != "secret",
+            "{path}"
+        );
         let answer = ask(server.address, "PUT", &path, "Content-Length: 1\r\n\r\nx").await;
         assert!(status(&answer).starts_with('4'), "{path}: {answer}");
     }
-    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
+    assert_eq!(
+        fs::read_to_string(outside.path().join("secret")).unwrap(),
+        "secret"
+    );
     #[cfg(unix)]
     assert_eq!(body(&ask(server.address, "GET", "/inside", "").await), "abcdef");
     server.stop().await;
@@ -161,7 +208,10 @@ async fn no_path_leaves_the_root() {
     assert_eq!(status(&ask(server.address, "GET", "/inside", "").await), "404");
     assert_eq!(status(&ask(server.address, "GET", "/abc.txt", "").await), "200");
     assert_eq!(status(&ask(server.address, "GET", "/", "").await), "403");
-    assert_eq!(status(&ask(server.address, "PUT", "/new", "Content-Length: 0\r\n").await), "405");
+    assert_eq!(
+        status(&ask(server.address, "PUT", "/new", "Content-Length: 0\r\n").await),
+        "405"
+    );
     assert!(!dir.path().join("new").exists());
     server.stop().await;
 }
@@ -172,18 +222,34 @@ async fn directories_redirect_list_and_show_their_index() {
     fs::write(dir.path().join("sub/<b>&.txt"), "x").unwrap();
     let server = up_dir(dir.path()).await;
     let answer = ask(server.address, "GET", "/sub?x=1", "").await;
-    assert_eq!((status(&answer), header(&answer, "location")), ("301", Some("/sub/?x=1")));
+    assert_eq!(
+        (status(&answer), header(&answer, "location")),
+        ("301", Some("/sub/?x=1"))
+    );
     let answer = ask(server.address, "GET", "//sub", "").await;
-    assert_eq!(header(&answer, "location"), Some("/sub/"), "never to another host");
+    assert_eq!(
+        header(&answer, "location"),
+        Some("/sub/"),
+        "never to another host"
+    );
     let answer = ask(server.address, "GET", "/sub/", "").await;
-    assert!(body(&answer).contains("&lt;b&gt;&amp;.txt") && body(&answer).contains("./with%20index/"), "{answer}");
+    assert!(
+        body(&answer).contains("&lt;b&gt;&amp;.txt") && body(&answer).contains("./with%20index/"),
+        "{answer}"
+    );
     let answer = ask(server.address, "GET", "/sub/with%20index/", "").await;
-    assert_eq!((body(&answer), header(&answer, "content-type")), ("<p>index</p>", Some("text/html")));
+    assert_eq!(
+        (body(&answer), header(&answer, "content-type")),
+        ("<p>index</p>", Some("text/html"))
+    );
     assert_eq!(status(&ask(server.address, "GET", "/abc.txt/", "").await), "404");
     assert_eq!(status(&ask(server.address, "GET", "/abc.txt/x", "").await), "404");
     assert_eq!(status(&ask(server.address, "GET", "/nothing", "").await), "404");
     let answer = ask(server.address, "DELETE", "/abc.txt", "").await;
-    assert_eq!((status(&answer), header(&answer, "allow")), ("405", Some("GET, HEAD, PUT")));
+    assert_eq!(
+        (status(&answer), header(&answer, "allow")),
+        ("405", Some("GET, HEAD, PUT"))
+    );
     server.stop().await;
 }
 
@@ -201,7 +267,11 @@ async fn precompressed_siblings_are_sent_to_who_likes_them() {
             ("Accept-Encoding: zstd\r\n", None, "abcdef"),
         ] {
             let answer = ask(server.address, "GET", "/abc.txt", accept).await;
-            assert_eq!((header(&answer, "content-encoding"), body(&answer)), (coding, expected), "{accept}");
+            assert_eq!(
+                (header(&answer, "content-encoding"), body(&answer)),
+                (coding, expected),
+                "{accept}"
+            );
             assert_eq!(header(&answer, "vary"), Some("accept-encoding"));
             assert_eq!(header(&answer, "content-type"), Some("text/plain"));
         }
@@ -213,22 +283,51 @@ async fn precompressed_siblings_are_sent_to_who_likes_them() {
 async fn uploads_replace_whole_and_leave_nothing_behind() {
     let dir = site();
     let server = up_dir(dir.path()).await;
-    let put = |path: &'static str, lines: &'static str| async move { ask(server.address, "PUT", path, lines).await };
+    let put = |path: &'static str, lines: &'static str| async move {
+        ask(server.address, "PUT", path, lines).await
+    };
     let answer = put("/new.txt", "Content-Length: 3\r\n\r\nnew").await;
     assert_eq!(status(&answer), "201", "{answer}");
     assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "new");
-    let answer = put("/new.txt", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").await;
+    let answer = put(
+        "/new.txt",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    )
+    .await;
     assert_eq!(status(&answer), "200");
     assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "abcde");
-    assert_eq!(status(&put("/nodir/x", "Content-Length: 1\r\n\r\nx").await), "409");
+    assert_eq!(
+        status(&put("/nodir/x", "Content-Length: 1\r\n\r\nx").await),
+        "409"
+    );
     assert_eq!(status(&put("/sub", "Content-Length: 1\r\n\r\nx").await), "409");
     assert_eq!(status(&put("/sub/", "Content-Length: 1\r\n\r\nx").await), "409");
-    assert_eq!(status(&put("/new.txt", "If-None-Match: *\r\nContent-Length: 1\r\n\r\nx").await), "412");
-    assert_eq!(status(&put("/new.txt", "Content-Range: bytes 0-0/5\r\nContent-Length: 1\r\n\r\nx").await), "400");
+    assert_eq!(
+        status(&put("/new.txt", "If-None-Match: *\r\nContent-Length: 1\r\n\r\nx").await),
+        "412"
+    );
+    assert_eq!(
+        status(
+            &put(
+                "/new.txt",
+                "Content-Range: bytes 0-0/5\r\nContent-Length: 1\r\n\r\nx"
+            )
+            .await
+        ),
+        "400"
+    );
     assert_eq!(fs::read_to_string(dir.path().join("new.txt")).unwrap(), "abcde");
     server.stop().await;
-    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(".tidegate")), "{names:?}");
+    let names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.to_string_lossy().starts_with(".tidegate")),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_http::{
-    Answer, Client, ClientOptions, Durability, Handler, Limits, Proxies, Request, Served, Server, StaticFiles,
-    StaticOptions, Uploads,
+    Answer, Client, ClientOptions, Durability, Handler, Limits, Proxies, Request, Served, Server,
+    StaticFiles, StaticOptions, Uploads,
 };
 use tidegate_io::{Buffers, EndpointError, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,14 +60,22 @@ pub(crate) async fn up(handler: impl Handler, limits: Limits) -> Up {
     up_with(handler, limits, |server| server).await
 }
 
-pub(crate) async fn up_with(handler: impl Handler, limits: Limits, with: impl FnOnce(Server) -> Server) -> Up {
+pub(crate) async fn up_with(
+    handler: impl Handler,
+    limits: Limits,
+    with: impl FnOnce(Server) -> Server,
+) -> Up {
     let server = with(Server::bind("127.0.0.1:0").await.unwrap().limits(limits));
     let address = server.local_addr().unwrap();
     let (stop, asked) = oneshot::channel::<()>();
     let task = tokio::spawn(server.run(Arc::new(handler), async {
         let _ = asked.await;
     }));
-    Up { address, stop: Some(stop), task }
+    Up {
+        address,
+        stop: Some(stop),
+        task,
+    }
 }
 
 /// A directory served, with uploads.
@@ -104,7 +112,9 @@ impl Handler for Inbox {
     async fn answer(&self, request: Request) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.0.lock().unwrap().send((request, answer)).ok();
-        answered.await.unwrap_or_else(|_| tidegate_http::plain(http::StatusCode::INTERNAL_SERVER_ERROR, "no answer"))
+        answered
+            .await
+            .unwrap_or_else(|_| tidegate_http::plain(http::StatusCode::INTERNAL_SERVER_ERROR, "no answer"))
     }
 }
 
@@ -140,8 +150,7 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, headers: 
 pub(crate) async fn read_all(source: &mut (impl Source + ?Sized)) -> Result<Vec<u8>, EndpointError> {
     let mut buffers = Buffers::default();
     let mut all = Vec::new();
-    while let Some(piece) =
-        std::future::poll_fn(|cx| source.poll_read(cx, &mut buffers, 1024 * 1024)).await?
+    while let Some(piece) = std::future::poll_fn(|cx| source.poll_read(cx, &mut buffers, 1024 * 1024)).await?
     {
         all.extend_from_slice(&piece);
     }
@@ -153,7 +162,9 @@ pub(crate) fn noise(bytes: usize) -> Bytes {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut all = Vec::with_capacity(bytes + 8);
     while all.len() < bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         all.extend_from_slice(&(state >> 16).to_le_bytes());
     }
     all.truncate(bytes);
@@ -174,11 +185,18 @@ pub(crate) fn peer(program: &str, test: &str) -> Option<PathBuf> {
 pub(crate) fn twisted(test: &str) -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers/venv/bin/python");
     let python = std::env::var_os("TIDEGATE_PYTHON").map_or(here, PathBuf::from);
-    if python.is_file() { Some(python) } else { missing("twisted", test) }
+    if python.is_file() {
+        Some(python)
+    } else {
+        missing("twisted", test)
+    }
 }
 
 fn missing(program: &str, test: &str) -> Option<PathBuf> {
-    assert!(std::env::var("TIDEGATE_REQUIRE_PEERS").as_deref() != Ok("1"), "the peer {program} is missing: {test}");
+    assert!(
+        std::env::var("TIDEGATE_REQUIRE_PEERS").as_deref() != Ok("1"),
+        "the peer {program} is missing: {test}"
+    );
     eprintln!("SKIPPED-PEER: {program}: {test}");
     None
 }
@@ -208,7 +226,11 @@ pub(crate) async fn run(program: &Path, words: &[&str], input: &[u8]) -> (Vec<u8
 
 /// A port that nobody listens on right now, for programs that cannot be told to choose one.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Waits until somebody listens.
