@@ -10,3 +10,24 @@ mod support;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod twisted;
+
+/// Every scheme of the program's own list of addresses has its place in the table of endpoints.
+#[test]
+fn the_table_of_endpoints_lists_every_address() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let addresses = std::fs::read_to_string(docs.join("addresses.md")).unwrap();
+    let endpoints = std::fs::read_to_string(docs.join("endpoints.md")).unwrap();
+    let rows = addresses.lines().filter_map(|line| line.strip_prefix("| `"));
+    let schemes: std::collections::BTreeSet<_> = rows
+        .filter_map(|row| row.split('`').next()?.split_once(':'))
+        .map(|(scheme, _)| scheme.rsplit(' ').next().unwrap_or(scheme))
+        .collect();
+    assert!(schemes.len() > 10, "{schemes:?}");
+    for scheme in schemes {
+        assert!(
+            endpoints.contains(&format!("`{scheme}:`")),
+            "docs/endpoints.md does not list {scheme}:"
+        );
+    }
+}
