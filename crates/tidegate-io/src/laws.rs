@@ -165,12 +165,12 @@ pub async fn law_09_closing_waits(pair: &impl Pair) {
 /// # Panics
 /// If the far reader, or the flow's own result, takes it for an end.
 pub async fn law_10_reasons_travel(pair: &impl Pair) {
-    let (mut running, (mut feed, drain)) = Running::start(pair, Marks::default()).await;
+    let (mut running, (mut feed, mut drain)) = Running::start(pair, Marks::default()).await;
     feed.write_all(&pattern(0, 1000))
         .await
         .expect("law 10: the feed failed");
     if pair.cut(feed) == Cut::Shown {
-        shows_cut(pair, drain, "its source failed").await;
+        shows_cut(pair, &mut drain, "its source failed").await;
         let error = running
             .end()
             .await
@@ -178,24 +178,24 @@ pub async fn law_10_reasons_travel(pair: &impl Pair) {
         assert_eq!(error.side, Some(Side::Source), "law 10: {error}");
     }
 
-    let (mut running, (feed, drain)) = Running::start(pair, Marks::default()).await;
+    let (mut running, (feed, mut drain)) = Running::start(pair, Marks::default()).await;
     running.handle.abort(AbortReason::Requested);
     running
         .end()
         .await
         .expect_err("law 10: an aborted flow looks finished");
-    shows_cut(pair, drain, "it was aborted").await;
+    shows_cut(pair, &mut drain, "it was aborted").await;
     drop(feed);
 
-    let (running, (feed, drain)) = Running::start(pair, Marks::default()).await;
+    let (running, (feed, mut drain)) = Running::start(pair, Marks::default()).await;
     drop(running);
-    shows_cut(pair, drain, "it was dropped").await;
+    shows_cut(pair, &mut drain, "it was dropped").await;
     drop(feed);
 }
 
-async fn shows_cut(pair: &impl Pair, drain: Drain, why: &str) {
+async fn shows_cut(pair: &impl Pair, drain: &mut Drain, why: &str) {
     if pair.abort_shows() == Cut::Shown {
-        let delivered = delivered(drain).await;
+        let delivered = read_all(drain).await;
         assert!(
             delivered.cut.is_some(),
             "law 10: the far reader saw an end although {why}"
@@ -363,7 +363,12 @@ struct DeliveredBytes {
     cut: Option<std::io::Error>,
 }
 
+/// Reads to the end, then lets go: a sink may wait for that before it says that it is finished.
 async fn delivered(mut drain: Drain) -> DeliveredBytes {
+    read_all(&mut drain).await
+}
+
+async fn read_all(drain: &mut Drain) -> DeliveredBytes {
     let mut bytes = Vec::new();
     let read = timeout(LIMIT, drain.read_to_end(&mut bytes)).await;
     let cut = read.expect("law 13: the far reader waits for ever").err();

@@ -143,6 +143,28 @@ impl<T: StreamSocket> Connection<T> {
         )
     }
 
+    /// The system tells a connection's error once, to whoever calls first: a write, a splice, a look. Whoever reads
+    /// afterwards sees what looks like a clean end, so it is kept here for them.
+    fn keep(&self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        let ends = [
+            ConnectionAborted,
+            ConnectionReset,
+            HostUnreachable,
+            NetworkUnreachable,
+            TimedOut,
+        ];
+        if ends.contains(&error.kind()) {
+            let same = error
+                .raw_os_error()
+                .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            let _ = self.died.set(self.error(same));
+        }
+        error
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_readable(cx))?;
@@ -159,7 +181,7 @@ impl<T: StreamSocket> Connection<T> {
             match (got, result) {
                 (Some(count), _) => return Poll::Ready(Ok(count)),
                 (None, Err(error)) if is_passing(&error) => {}
-                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Err(error)) => return Poll::Ready(Err(self.keep(error))),
                 (None, Ok(())) => return Poll::Ready(Ok(0)),
             }
         }
@@ -189,7 +211,7 @@ impl<T: StreamSocket> Connection<T> {
                 (Some(0), _) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 (Some(count), _) => return Poll::Ready(Ok(count)),
                 (None, Err(error)) if is_passing(&error) => {}
-                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Err(error)) => return Poll::Ready(Err(self.keep(error))),
                 (None, Ok(())) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             }
         }
@@ -210,7 +232,7 @@ impl<T: StreamSocket> Connection<T> {
             }
             match self.socket.attempt(interest, || op(self.socket.fd())) {
                 Err(error) if is_passing(&error) => {}
-                result => return Poll::Ready(result),
+                result => return Poll::Ready(result.map_err(|error| self.keep(error))),
             }
         }
     }

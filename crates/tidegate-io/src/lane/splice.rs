@@ -79,7 +79,7 @@ impl Pipe {
                 Step::In(count)
             }
             Poll::Ready(Err(error)) if is_refusal(&error) => Step::Refused,
-            // The source's own call will tell the same, in its own words.
+            // The source's own call will tell the same, in its own words: a socket keeps its error for that.
             Poll::Ready(Err(_)) => Step::CopyOnce,
         }
     }
