@@ -24,6 +24,9 @@ use crate::{Blame, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, 
 /// How long a sink may take without any progress once the source has ended.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 
+/// How often a stopped flow looks whether the kernel has got rid of everything.
+const STOP_LOOK: Duration = Duration::from_millis(20);
+
 /// Work done in one turn before other tasks get theirs.
 const TURN_BYTES: usize = 2 * 1024 * 1024;
 const TURN_STEPS: usize = 32;
@@ -739,8 +742,12 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 return Poll::Ready(self.late());
             }
             // Looked at four times a limit, because a shrinking send queue wakes nobody.
-            let look = (self.clock.progress_at.unwrap_or(now) + limit)
-                .min(now + limit / 4 + Duration::from_millis(1));
+            let often = match self.phase {
+                Phase::Stopping => STOP_LOOK.min(limit / 4),
+                _ => limit / 4,
+            };
+            let look =
+                (self.clock.progress_at.unwrap_or(now) + limit).min(now + often + Duration::from_millis(1));
             match self.clock.poll_until(cx, look) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) if self.stop_is_done() => return Poll::Ready(Verdict::Again),

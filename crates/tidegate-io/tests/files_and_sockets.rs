@@ -291,6 +291,33 @@ async fn a_peer_that_never_ends_makes_it_sent_not_confirmed() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stopped_flow_delivers_what_the_kernel_holds_and_then_resets() {
+    let (near, mut far) = tcp_pair().await;
+    let source = Fed::default();
+    static DATA: [u8; 300_000] = [7; 300_000];
+    source.feed(Step::Data(&DATA));
+    let flow = Flow::new(source, tcp::sink(near));
+    let handle = flow.handle();
+    let running = tokio::spawn(flow.run());
+    while handle.snapshot().bytes_read < 300_000 {
+        tokio::task::yield_now().await;
+    }
+    handle.stop();
+    let mut got = vec![0; 300_000];
+    far.read_exact(&mut got).await.unwrap();
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind, error.report.bytes_sent),
+        (FlowErrorKind::Aborted, 300_000)
+    );
+    assert!(
+        far.read(&mut [0; 1]).await.is_err(),
+        "never an end: the stream is not complete"
+    );
+}
+
 #[tokio::test]
 async fn connecting_fails_clearly_and_in_time() {
     let listener = tcp::Listener::bind("127.0.0.1:0").await.unwrap();
