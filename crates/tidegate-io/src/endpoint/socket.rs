@@ -160,7 +160,7 @@ impl<T: StreamSocket> Connection<T> {
             let same = error
                 .raw_os_error()
                 .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            let _ = self.died.set(self.error(same));
+            let _ = self.died.set(Box::new(self.error(same)));
         }
         error
     }
