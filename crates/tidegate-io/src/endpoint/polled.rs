@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(crate) enum Direction {
 pub(crate) struct Polled {
     fd: Arc<AsyncFd<OwnedFd>>,
     unwaiting: Unwaiting,
+    /// An error of a lane: the kernel tells a reset once, and a read that follows would look like a clean end.
+    failed: OnceLock<io::ErrorKind>,
 }
 
 impl Polled {
@@ -56,6 +58,7 @@ impl Polled {
         Ok(Self {
             fd: Arc::new(AsyncFd::with_interest(fd, interest)?),
             unwaiting,
+            failed: OnceLock::new(),
         })
     }
 
@@ -77,6 +80,9 @@ impl Polled {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
             match guard.try_io(|fd| read_once(fd.get_ref().as_fd(), self.unwaiting, buffers, max)) {
+                Ok(Ok(None)) => {
+                    return Poll::Ready(self.failed.get().map_or(Ok(None), |kind| Err((*kind).into())));
+                }
                 Ok(result) => return Poll::Ready(result),
                 Err(_would_block) => {}
             }
@@ -115,6 +121,10 @@ impl Polled {
             })?;
             match guard.try_io(|fd| op(fd.get_ref().as_fd())) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    let _ = self.failed.set(error.kind());
+                    return Poll::Ready(Err(error));
+                }
                 Ok(result) => return Poll::Ready(result),
                 Err(_would_block) => {}
             }
