@@ -6,6 +6,7 @@ mod laws;
 mod pipes;
 mod process;
 mod producers;
+mod socat;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
