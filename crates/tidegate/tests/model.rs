@@ -88,6 +88,11 @@ impl Model {
         open && (bytes == 0 || self.queue.is_empty() || self.queue.len() + bytes <= marks.max())
     }
 
+    /// Neither bytes nor an end is there for the reader.
+    fn has_nothing_to_tell(&self) -> bool {
+        self.queue.is_empty() && !self.dead && (!self.finished || self.registered)
+    }
+
     /// What the producer hears until it was told what is wanted.
     fn settle(&mut self, marks: Marks) {
         self.full |= self.queue.len() > marks.high();
@@ -116,8 +121,7 @@ proptest! {
         let mut model = Model::default();
         let mut producer = Arc::new(Recorder::default());
         let mut holds: Vec<Hold> = Vec::new();
-        let mut came = Vec::new();
-        let mut expected = Vec::new();
+        let (mut came, mut expected) = (Vec::new(), Vec::new());
         for op in ops {
             match op {
                 Op::Register => {
@@ -164,10 +168,7 @@ proptest! {
                             model.ended = true;
                         }
                         Poll::Ready(Err(_)) => prop_assert!(model.dead),
-                        Poll::Pending => {
-                            prop_assert!(model.queue.is_empty() && !model.dead);
-                            prop_assert!(!model.finished || model.registered);
-                        }
+                        Poll::Pending => prop_assert!(model.has_nothing_to_tell()),
                     }
                 }
                 Op::Hold => {
