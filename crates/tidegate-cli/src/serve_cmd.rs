@@ -152,6 +152,9 @@ mod http {
         }
         let listener = listen(&args.listen).await?;
         let mut server = Server::from_tcp(listener).limits(limits);
+        if let Ok(threads) = std::thread::available_parallelism() {
+            server = server.threads(threads);
+        }
         let mut scheme = "http";
         if args.cert.is_some() {
             let files = TlsArgs {

@@ -49,7 +49,7 @@ pub fn page(path: &str, mut entries: Vec<Entry>, all: Completeness) -> String {
     }
     page.push_str("</ul>\n");
     if all == Completeness::Cut {
-        let _ = write!(page, "<p>Only the first {ENTRIES_MAX} entries are shown.</p>\n");
+        let _ = writeln!(page, "<p>Only the first {ENTRIES_MAX} entries are shown.</p>");
     }
     page.push_str("</body></html>\n");
     page

@@ -386,20 +386,18 @@ impl<H: Handler> House<H> {
             connection,
             held: _held,
         } = given;
-        let served = match connection {
+        let unusable = match connection {
             Connection::Tcp(stream, address) => match TcpStream::from_std(stream) {
-                Ok(stream) => Ok(self.serve_wire(stream, Peer::Tcp(address), drained).await),
-                Err(error) => Err(error),
+                Ok(stream) => return self.serve_wire(stream, Peer::Tcp(address), drained).await,
+                Err(error) => error,
             },
             #[cfg(unix)]
             Connection::Unix(stream) => match UnixStream::from_std(stream) {
-                Ok(stream) => Ok(self.serve_wire(stream, Peer::Local, drained).await),
-                Err(error) => Err(error),
+                Ok(stream) => return self.serve_wire(stream, Peer::Local, drained).await,
+                Err(error) => error,
             },
         };
-        if let Err(error) = served {
-            tracing::warn!(%error, "cannot serve a connection");
-        }
+        tracing::warn!(error = %unusable, "cannot serve a connection");
     }
 
     async fn serve_wire<W: Wire>(self: Arc<Self>, wire: W, peer: Peer, drained: watch::Receiver<()>) {
