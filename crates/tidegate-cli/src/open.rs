@@ -455,7 +455,9 @@ impl Accepted {
             #[cfg(feature = "tls")]
             Stream::Tls(stream, server) => {
                 let server = server.handshake_timeout(timeout);
-                Connection::Tls(Box::new(server.accept(tcp::duplex(stream)).await?))
+                // Boxed, so that the tasks of plain connections keep no room for a handshake.
+                let shaking = Box::pin(server.accept(tcp::duplex(stream)));
+                Connection::Tls(Box::new(shaking.await?))
             }
         })
     }
@@ -533,7 +535,7 @@ impl Dialler {
     /// A new end of the other side.
     pub(crate) async fn dial(&self) -> Result<Duplex, EndpointError> {
         if let Some(acceptor) = &self.acceptor {
-            return acceptor.accept().await?.greet(self.timeout).await;
+            return Box::pin(async { acceptor.accept().await?.greet(self.timeout).await }).await;
         }
         match (self.address.scheme, &self.address.place) {
             (Scheme::Tcp, Place::HostPort { host, port }) => {
@@ -548,7 +550,9 @@ impl Dialler {
                 let client = self.tls.as_ref().ok_or_else(|| not_here(&self.address))?;
                 let stream = tcp::connect(&join(host, *port), self.timeout).await?;
                 let name = self.address.option("name").unwrap_or(host);
-                Ok(client.connect(tcp::duplex(stream), name).await?.into_duplex())
+                Ok(Box::pin(client.connect(tcp::duplex(stream), name))
+                    .await?
+                    .into_duplex())
             }
             #[cfg(unix)]
             (Scheme::Stdio, _) => standard_io(),

@@ -458,8 +458,12 @@ impl Server {
         self.live
             .with(|live| live.insert(id, (peer.into_boxed_str(), relay.handle())));
         tracing::debug!(connection = id, seconds = began.elapsed().as_secs_f64(), "joined");
+        let mut run = relay.run();
         tokio::spawn(async move {
-            let result = relay.run().await;
+            // Awaited by reference: by value the task would keep room for it twice.
+            let result = (&mut run).await;
+            // The descriptors go before the end is told.
+            drop(run);
             let peer = self
                 .live
                 .with(|live| live.remove(&id))
