@@ -207,19 +207,23 @@ fn kill_group(leader: rustix::process::Pid) {
 }
 
 fn small(socket: &impl std::os::fd::AsFd) {
-    let socket = socket2::SockRef::from(socket);
-    socket.set_send_buffer_size(4096).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
+    bounded(socket, 4096);
 }
 
-fn tcp_pair(runtime: &Runtime) -> (Duplex, Duplex) {
+fn bounded(socket: &impl std::os::fd::AsFd, bytes: usize) {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_send_buffer_size(bytes).unwrap();
+    socket.set_recv_buffer_size(bytes).unwrap();
+}
+
+fn tcp_pair(runtime: &Runtime, buffer_bytes: usize) -> (Duplex, Duplex) {
     runtime.block_on(async {
         let listener = tcp::Listener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (near, far) = tokio::join!(tcp::connect(&address, TIMEOUT), listener.accept());
         let (near, far) = (near.unwrap(), far.unwrap().0);
-        small(&near);
-        small(&far);
+        bounded(&near, buffer_bytes);
+        bounded(&far, buffer_bytes);
         (tcp::duplex(near), tcp::duplex(far))
     })
 }
@@ -279,12 +283,12 @@ impl Sink for KeptSource {
 }
 
 fn tcp_connected(runtime: &Runtime) -> Ends {
-    let (near, far) = tcp_pair(runtime);
+    let (near, far) = tcp_pair(runtime, 4096);
     over_socket(near, far)
 }
 
 fn tcp_accepted(runtime: &Runtime) -> Ends {
-    let (far, near) = tcp_pair(runtime);
+    let (far, near) = tcp_pair(runtime, 4096);
     over_socket(near, far)
 }
 
@@ -395,7 +399,8 @@ fn tls_pair(runtime: &Runtime) -> (Duplex, Duplex) {
     let papers = crate::tls::Papers::new();
     let server = Server::new(&papers.sign("localhost", |_| ()), &Options::default()).unwrap();
     let client = Client::new(&papers.options()).unwrap();
-    let (near, far) = tcp_pair(runtime);
+    // A record must fit, or the kernel's timers decide how fast it goes.
+    let (near, far) = tcp_pair(runtime, 24 * 1024);
     runtime.block_on(async {
         let (near, far) = tokio::join!(client.connect(near, "localhost"), server.accept(far));
         (near.unwrap().into_duplex(), far.unwrap().into_duplex())
