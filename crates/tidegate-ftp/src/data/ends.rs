@@ -33,6 +33,8 @@ type Tls = Box<TlsStream<TcpStream>>;
 pub struct DataSource {
     from: From,
     name: String,
+    end_grace: Duration,
+    ending: Option<Pin<Box<Sleep>>>,
 }
 
 enum From {
@@ -71,11 +73,34 @@ impl DataSource {
     pub(super) fn new(connection: DataConnection) -> Self {
         Self {
             name: format!("data connection from {}", connection.peer),
+            end_grace: Duration::ZERO,
+            ending: None,
             from: match connection.stream {
                 Stream::Plain(tcp) => From::Plain(tcp::source(tcp)),
                 Stream::Tls(tls) => From::Tls(tls, End::NotSeen),
             },
         }
+    }
+}
+
+impl DataSource {
+    /// Keeps the end of a plain connection back for so long: a client that was killed ends it as properly as one that is
+    /// done, and only the control connection, which ends a moment later, tells. Under TLS the closing alert does.
+    #[must_use]
+    pub fn end_grace(mut self, grace: Duration) -> Self {
+        self.end_grace = grace;
+        self
+    }
+
+    fn poll_grace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.end_grace.is_zero() {
+            return Poll::Ready(());
+        }
+        let grace = self.end_grace;
+        let ending = self
+            .ending
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+        ending.as_mut().poll(cx)
     }
 }
 
@@ -87,7 +112,10 @@ impl Source for DataSource {
         max: usize,
     ) -> Poll<Result<Option<Bytes>, EndpointError>> {
         match &mut self.from {
-            From::Plain(source) => source.poll_read(cx, buffers, max),
+            From::Plain(source) => match ready!(source.poll_read(cx, buffers, max)) {
+                Ok(None) => self.poll_grace(cx).map(|()| Ok(None)),
+                read => Poll::Ready(read),
+            },
             From::Tls(tls, end) => {
                 read_tls(tls, end, cx, buffers, max).map_err(|error| failed(&self.name, error))
             }

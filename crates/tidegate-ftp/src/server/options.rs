@@ -123,6 +123,9 @@ pub struct Limits {
     pub stall: Duration,
     /// How long a data connection may take to be opened, TLS included.
     pub data_open: Duration,
+    /// How long the control connection is watched after the data of a plain upload ended, before the file takes its name: a
+    /// client that was killed ends both, and its data in good order.
+    pub end_grace: Duration,
     /// How long transfers may go on after shutdown was asked for.
     pub shutdown_grace: Duration,
     /// The longest command line, in bytes.
@@ -140,6 +143,7 @@ impl Default for Limits {
             idle: Duration::from_secs(300),
             stall: Duration::from_secs(60),
             data_open: Duration::from_secs(20),
+            end_grace: Duration::from_millis(10),
             shutdown_grace: Duration::from_secs(10),
             command_bytes_max: 4608,
             path_bytes_max: 4096,

@@ -138,6 +138,7 @@ async fn flow(
         lines,
         ..
     } = transfer;
+    let end_grace = shared.options.limits.end_grace;
     let is_text = session.transfer_type == TransferType::Ascii && lines == Lines::Converted;
     let (source, sink): (Box<dyn Source + Send>, Box<dyn Sink + Send>) = match direction {
         Direction::Send(source) if is_text => (
@@ -146,10 +147,12 @@ async fn flow(
         ),
         Direction::Send(source) => (source, Box::new(connection.into_sink())),
         Direction::Receive(sink) if is_text => (
-            Box::new(Converted::from_wire(Box::new(connection.into_source()))),
+            Box::new(Converted::from_wire(Box::new(
+                connection.into_source().end_grace(end_grace),
+            ))),
             sink,
         ),
-        Direction::Receive(sink) => (Box::new(connection.into_source()), sink),
+        Direction::Receive(sink) => (Box::new(connection.into_source().end_grace(end_grace)), sink),
     };
     let flow = Flow::new(source, sink)
         .marks(shared.options.marks)
