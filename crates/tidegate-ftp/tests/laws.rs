@@ -47,6 +47,7 @@ struct FileHarness;
 #[derive(Default)]
 struct Tap {
     allowed: AtomicUsize,
+    accepted: AtomicUsize,
     killed: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
 }
@@ -93,6 +94,7 @@ impl Sink for Tapped {
         }
         let written = std::task::ready!(self.upload.poll_write(cx, &self.under_way))?;
         self.under_way = Held::default();
+        self.tap.accepted.fetch_add(written, Ordering::SeqCst);
         let allowed = self.tap.allowed.load(Ordering::SeqCst);
         if allowed != usize::MAX {
             self.tap.allowed.store(allowed - written, Ordering::SeqCst);
@@ -210,7 +212,10 @@ impl Device for FileDevice {
     }
 
     fn output(&mut self) -> Vec<u8> {
-        self.written().0
+        let mut written = self.written().0;
+        // What a thread has put into the file counts once the sink has said so.
+        written.truncate(self.tap.accepted.load(Ordering::SeqCst));
+        written
     }
 
     fn kill(&mut self) {
