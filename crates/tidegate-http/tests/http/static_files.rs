@@ -347,3 +347,21 @@ async fn large_files_arrive_whole_over_both_protocols() {
     drop(client());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn threads_of_its_own_serve_and_drain() {
+    let dir = site();
+    let files = StaticFiles::new(dir.path(), StaticOptions::default()).unwrap();
+    let two = std::num::NonZeroUsize::new(2).unwrap();
+    let server = crate::common::up_with(files, Limits::default(), |server| server.threads(two)).await;
+    let client = client();
+    let big = noise(300_000);
+    let mut unread = client.get(&server.url("/big.bin"), 0).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(body(&ask(server.address, "GET", "/abc.txt", "").await), "abcdef");
+    }
+    assert!(read_all(&mut unread).await.unwrap() == big);
+    drop((unread, client));
+    let served = server.stop().await;
+    assert_eq!((served.requests, served.cut), (21, 0));
+}
