@@ -27,6 +27,9 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How often a stopped flow looks whether the kernel has got rid of everything.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
+/// How long a sink may go without progress when the source has failed and only what it had given is to go out.
+const FAILED_DRAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Work done in one turn before other tasks get theirs.
 const TURN_BYTES: usize = 2 * 1024 * 1024;
 const TURN_STEPS: usize = 32;
@@ -56,8 +59,8 @@ pub struct Flow<S, K> {
     reads: Reads,
     sink_dirty: bool,
     pub(crate) watch_sink: bool,
-    /// Waiting for a source that sends nothing is no stall: a relay may be idle.
-    pub(crate) stall_held_only: bool,
+    /// One of a relay's two: waiting for a source that sends nothing is no stall, and a failure does not wait.
+    pub(crate) of_relay: bool,
     phase: Phase,
     lane: LaneChoice,
     kernel: Kernel,
@@ -118,8 +121,8 @@ enum Phase {
     Finishing,
     /// The sink has made it so; the source may tell its far side.
     Confirming(Confirmation),
-    /// Stopped by the user: what is held goes out, then the sink is aborted.
-    Stopping,
+    /// Stopped by the user, or the source failed: what is held goes out, then the sink is aborted for this error.
+    Stopping(Box<FlowError>),
     /// The end is known and waits for both ends to have let go.
     Aborting(Box<Aborting>),
     /// The result was handed out.
@@ -157,7 +160,7 @@ impl<S, K> Flow<S, K> {
             reads: Reads::default(),
             sink_dirty: false,
             watch_sink: true,
-            stall_held_only: false,
+            of_relay: false,
             phase: Phase::Moving,
             lane: LaneChoice::Auto,
             kernel: Kernel::default(),
@@ -278,7 +281,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
                     }
                     Poll::Pending
                 }
-                Phase::Stopping => self.poll_stopping(cx),
+                Phase::Stopping(_) => self.poll_stopping(cx),
                 Phase::Aborting(_) => match self.poll_aborting(cx) {
                     Poll::Ready(error) => return Poll::Ready(Err(error)),
                     Poll::Pending => Poll::Pending,
@@ -287,7 +290,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
             };
             match step {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.begin_abort(error, None),
+                Poll::Ready(Err(error)) => self.fail(error),
                 Poll::Pending if turn.yielded => return Poll::Pending,
                 Poll::Pending => match self.poll_limits(cx) {
                     Poll::Ready(Verdict::Again) => {}
@@ -296,6 +299,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
                         _ => self.phase = Phase::Confirming(confirmation),
                     },
                     Poll::Ready(Verdict::Late(error)) => self.begin_abort(error, Some(AbortReason::TimedOut)),
+                    Poll::Ready(Verdict::Failed(error)) => self.begin_abort(*error, None),
                     Poll::Ready(Verdict::LateAbort) => return Poll::Ready(Err(self.aborted())),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -576,8 +580,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
         if self.sink_dirty || self.sink.unsent_bytes().is_some_and(|unsent| unsent > 0) {
             return self.watch_sink(cx);
         }
-        let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, "stopped on request");
-        Poll::Ready(Err(requested(cause)))
+        match std::mem::replace(&mut self.phase, Phase::Draining) {
+            Phase::Stopping(error) => Poll::Ready(Err(*error)),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     fn finished(&mut self, confirmation: Confirmation) -> Report {
@@ -602,9 +608,14 @@ impl<S: Source, K: Sink> Flow<S, K> {
             self.begin_abort(requested(cause), Some(reason));
             return;
         }
-        if wishes & WISH_STOP != 0 && !matches!(self.phase, Phase::Finishing | Phase::Confirming(_)) {
+        let ends = matches!(
+            self.phase,
+            Phase::Finishing | Phase::Confirming(_) | Phase::Stopping(_)
+        );
+        if wishes & WISH_STOP != 0 && !ends {
             self.shared.granted(WISH_STOP);
-            self.phase = Phase::Stopping;
+            let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, "stopped on request");
+            self.phase = Phase::Stopping(Box::new(requested(cause)));
         }
         if wishes & WISH_RATE != 0 {
             self.shared.granted(WISH_RATE);
@@ -648,6 +659,17 @@ impl<S: Source, K: Sink> Flow<S, K> {
     }
 
     /// Ends the stream as not complete. The first error stands.
+    /// What a failed source had given still goes out, so that none of it is lost; then the sink is aborted. In a relay the
+    /// other direction must not wait for that.
+    fn fail(&mut self, error: FlowError) {
+        let source_failed = matches!(self.phase, Phase::Moving) && error.side == Some(Side::Source);
+        if source_failed && !self.of_relay {
+            self.phase = Phase::Stopping(Box::new(error));
+        } else {
+            self.begin_abort(error, None);
+        }
+    }
+
     pub(crate) fn begin_abort(&mut self, error: FlowError, reason: Option<AbortReason>) {
         if matches!(self.phase, Phase::Aborting(_) | Phase::Done) {
             return;
@@ -705,13 +727,16 @@ impl<S: Source, K: Sink> Flow<S, K> {
     /// Looks at the deadlines after everything else has said that it waits.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         let limit = match self.phase {
-            Phase::Moving if self.stall_held_only && self.shared.state() == FlowState::Reading => None,
+            Phase::Moving if self.of_relay && self.shared.state() == FlowState::Reading => None,
             Phase::Moving => self.limits.stall,
             Phase::Draining => Some(
                 self.limits
                     .stall
                     .map_or(self.limits.drain, |stall| stall.min(self.limits.drain)),
             ),
+            Phase::Stopping(ref error) if error.side.is_some() => {
+                Some(self.limits.drain.min(FAILED_DRAIN_MAX))
+            }
             _ => Some(self.limits.drain),
         };
         let waits_for_us = matches!(self.shared.state(), FlowState::Paused | FlowState::Shaped);
@@ -743,7 +768,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
             }
             // Looked at four times a limit, because a shrinking send queue wakes nobody.
             let often = match self.phase {
-                Phase::Stopping => STOP_LOOK.min(limit / 4),
+                Phase::Stopping(_) => STOP_LOOK.min(limit / 4),
                 _ => limit / 4,
             };
             let look =
@@ -762,7 +787,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
     }
 
     fn stop_is_done(&self) -> bool {
-        matches!(self.phase, Phase::Stopping) && self.sink.unsent_bytes() == Some(0)
+        matches!(self.phase, Phase::Stopping(_)) && self.sink.unsent_bytes() == Some(0)
     }
 
     /// Whether something moved that nobody was woken for.
@@ -789,6 +814,11 @@ impl<S: Source, K: Sink> Flow<S, K> {
             && let Some(confirmation) = self.sink.finish_unconfirmed()
         {
             return Verdict::Sent(confirmation);
+        }
+        if let Phase::Stopping(error) = &self.phase
+            && error.side.is_some()
+        {
+            return Verdict::Failed(error.clone());
         }
         let (side, what) = match self.phase {
             Phase::Moving if self.shared.state() == FlowState::Reading => {
@@ -820,6 +850,8 @@ enum Verdict {
     LateAbort,
     /// Nobody acknowledged the end in time, but it was sent.
     Sent(Confirmation),
+    /// The source had failed, and the sink takes no more of what is left.
+    Failed(Box<FlowError>),
 }
 
 impl Clock {

@@ -129,6 +129,8 @@ impl Relay {
         // The other direction reads the same endpoint, so it notices a death without our watching.
         a_to_b.watch_sink = false;
         b_to_a.watch_sink = false;
+        a_to_b.of_relay = true;
+        b_to_a.of_relay = true;
         Self {
             a_to_b: Half {
                 flow: a_to_b,
@@ -165,10 +167,7 @@ impl Relay {
 
     /// Fails a direction that holds bytes which nobody takes for so long.
     pub fn stall(self, limit: Duration) -> Self {
-        self.both(|mut flow| {
-            flow.stall_held_only = true;
-            flow.stall(limit)
-        })
+        self.both(|flow| flow.stall(limit))
     }
 
     /// Aborts both directions when nothing has moved in either for so long.

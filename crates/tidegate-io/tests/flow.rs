@@ -272,3 +272,39 @@ impl tidegate_io::Sink for Discard {
         "discard".into()
     }
 }
+
+/// A child that ends with an error has printed something all the same.
+#[tokio::test]
+async fn what_a_failed_source_had_given_goes_out_before_the_abort() {
+    let (source, sink) = (Fed::default(), Kept::new(0));
+    let running = tokio::spawn(Flow::new(source.clone(), sink.clone()).run());
+    source.feed(Step::Data(b"last words"));
+    let failure = EndpointError::new(ErrorKind::Failed, Blame::Peer, "exited with code 3");
+    source.feed(Step::Fail(failure));
+    yield_now().await;
+    sink.allow(usize::MAX / 2);
+    let error = running.await.unwrap().unwrap_err();
+    let seen = sink.seen.lock().unwrap();
+    assert_eq!(seen.data, b"last words");
+    assert!(seen.aborted.is_some() && !seen.finished);
+    assert_eq!((error.side, error.report.bytes_sent), (Some(Side::Source), 10));
+}
+
+/// A sink that takes nothing more does not keep a source's failure from being told.
+#[tokio::test(start_paused = true)]
+async fn a_failed_source_is_told_of_even_if_the_sink_is_stuck() {
+    let (source, sink) = (Fed::default(), Kept::new(0));
+    let running = tokio::spawn(Flow::new(source.clone(), sink.clone()).run());
+    source.feed(Step::Data(b"stuck"));
+    source.feed(Step::Fail(EndpointError::new(
+        ErrorKind::Failed,
+        Blame::Peer,
+        "gone",
+    )));
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.side, error.kind),
+        (Some(Side::Source), FlowErrorKind::Failed)
+    );
+    assert!(sink.seen.lock().unwrap().aborted.is_some());
+}
