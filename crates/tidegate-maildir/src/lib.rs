@@ -3,8 +3,9 @@
 //! Knows file names and the three steps of a delivery; knows nothing of mail headers, readers or indexes.
 //!
 //! The names ([`UniqueName`], [`Flags`], [`Folder`]) and the line-end normaliser are pure. The disk is touched in one
-//! file only, always from the blocking pool. [`sink`] gives the delivery as a `tidegate_io::Sink`; [`append`] gives it as a
-//! core consumer with a future for the outcome. (Twisted: `mail.maildir._MaildirMailboxAppendMessageTask`.)
+//! file only, always from the blocking pool. [`sink`](fn@sink) gives the delivery as a `tidegate_io::Sink`;
+//! [`append`](fn@append) gives it as a core consumer with a future for the outcome. (Twisted:
+//! `mail.maildir._MaildirMailboxAppendMessageTask`.)
 #![forbid(unsafe_code)]
 
 mod append;

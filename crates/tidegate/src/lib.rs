@@ -81,7 +81,7 @@
 //! # The parts
 //!
 //! [`gate`] decides, and is pure. One private file, `signals.rs`, delivers what was decided. Two shells use both:
-//! [`channel`], for a task that drains a device, and [`stage`], for a consumer in front of another consumer. Everything
+//! [`channel`](fn@channel), for a task that drains a device, and [`stage`], for a consumer in front of another consumer. Everything
 //! else in the crate stands on the stage.
 //!
 //! # The laws
