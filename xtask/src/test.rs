@@ -17,6 +17,9 @@ use crate::shell::{self, cargo, peers_required};
 /// A run that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
+/// How often to look whether cargo has ended.
+const TICK: Duration = Duration::from_secs(2);
+
 /// How a test says that a foreign program is not there.
 const SKIPPED: &str = "SKIPPED-PEER:";
 
@@ -91,19 +94,26 @@ impl Account {
         let deadline = Instant::now() + LIMIT;
         let mut quiet = false;
         loop {
-            match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.line(&line, &mut quiet),
+            match inbox.recv_timeout(TICK) {
+                Ok(line) if self.takes(&line, &mut quiet) => println!("{line}"),
+                Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Err(RecvTimeoutError::Timeout) => {
+                // A process that a test left behind may hold the pipe open: cargo's own end counts.
+                Err(RecvTimeoutError::Timeout) if child.try_wait()?.is_some() => {
+                    println!("A process outlived its test and holds the output open.");
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
                     child.kill()?;
                     bail!("the tests did not end within {} minutes", LIMIT.as_secs() / 60);
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 
-    /// Prints a line unless it is what a passing test printed.
-    fn line(&mut self, line: &str, quiet: &mut bool) {
+    /// Takes note of a line, and says whether it is worth printing: not what a passing test printed.
+    fn takes(&mut self, line: &str, quiet: &mut bool) -> bool {
         if let Some(at) = line.find(SKIPPED) {
             self.skipped.insert(line[at + SKIPPED.len()..].trim().to_owned());
         }
@@ -120,9 +130,7 @@ impl Account {
             self.failures.push(line.to_owned());
         }
         let passing = line.starts_with("test ") && line.ends_with("... ok");
-        if !*quiet && !passing && !line.is_empty() {
-            println!("{line}");
-        }
+        !*quiet && !passing && !line.is_empty()
     }
 
     fn count(&mut self, counts: &str) {
@@ -180,7 +188,7 @@ mod tests {
             "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test b ... FAILED",
         ] {
-            account.line(line, &mut quiet);
+            account.takes(line, &mut quiet);
         }
         assert_eq!((account.passed, account.failed, account.ignored), (4, 2, 1));
         assert_eq!(account.skipped.iter().collect::<Vec<_>>(), ["socat: a"]);

@@ -82,7 +82,7 @@ async fn nginx(program: &Path, home: &Path, server: &str) -> tokio::process::Chi
         .map(|kind| format!("{kind}_temp_path {here}/{kind}; "))
         .collect();
     let text = format!(
-        "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 64; }}\n\
+        "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 64; }}\n\
          http {{ access_log off; {temp} server {{ {server} }} }}\n"
     );
     let conf = home.join("nginx.conf");
