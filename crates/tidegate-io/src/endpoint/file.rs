@@ -20,7 +20,9 @@ use tempfile::TempPath;
 use tidegate::AbortReason;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::{Blame, Buffer, Buffers, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, Sink, Source};
+#[cfg(unix)]
+use crate::LaneEnd;
+use crate::{Blame, Buffer, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
 
 /// The most one hop to a thread writes.
 const WRITE_BYTES_MAX: usize = 1024 * 1024;

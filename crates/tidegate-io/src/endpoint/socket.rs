@@ -14,7 +14,9 @@ use socket2::SockRef;
 use tidegate::AbortReason;
 use tokio::io::Interest;
 
-use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, LaneEnd, Sink, Source};
+#[cfg(unix)]
+use crate::LaneEnd;
+use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, Sink, Source};
 
 /// Pieces in one vectored write.
 const SLICES_MAX: usize = 16;
