@@ -486,8 +486,9 @@ fn unsent_bytes(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
         })
 }
 
+/// Some 14,000 sockets, those that only wait out their time among them.
 #[cfg(target_os = "linux")]
-const TABLE_BYTES_MAX: u64 = 256 * 1024;
+const TABLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 impl<T: StreamSocket> Drop for SocketSink<T> {
     fn drop(&mut self) {
