@@ -613,10 +613,11 @@ async fn half_of_many_downloads_may_stall() {
     while let Some(total) = within(reading.join_next()).await {
         assert!(total.unwrap() > BYTES, "a reader was cut short");
     }
-    // 256 KiB of hyper's, 16 KiB + 256 KiB of the gate's: within 1 MiB a connection, with the allocator's own.
+    // 256 KiB of hyper's, 16 KiB + 256 KiB of the gate's: within 1 MiB a connection, with the allocator's own. The
+    // process is shared with the tests that run beside this one; without a bound it would be 12 MiB a connection.
     let grown = resident_bytes().saturating_sub(before);
     assert!(
-        grown < count / 2 * (1 << 20) + (64 << 20),
+        grown < count / 2 * (1 << 20) + (256 << 20),
         "{grown} bytes for {} stalled clients",
         stalled.len()
     );
