@@ -1,0 +1,50 @@
+//! What the remote control asked for, obeyed by the flow's own task.
+//!
+//! Knows nothing of who asked; `handle` takes the wishes down.
+
+use tidegate::TokenBucket;
+use tokio::time::Instant;
+
+use super::ending::requested;
+use super::{Flow, Phase};
+use crate::handle::{WISH_ABORT, WISH_RATE, WISH_STOP};
+use crate::{Blame, EndpointError, ErrorKind, Sink, Source, rate};
+
+impl<S: Source, K: Sink> Flow<S, K> {
+    pub(super) fn obey_wishes(&mut self) {
+        let wishes = self.shared.wishes();
+        if wishes == 0 || matches!(self.phase, Phase::Aborting(_) | Phase::Done) {
+            return;
+        }
+        if wishes & WISH_ABORT != 0 {
+            let reason = self.shared.abort_reason();
+            let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, reason.to_string());
+            self.begin_abort(requested(cause), Some(reason));
+            return;
+        }
+        let ends = matches!(
+            self.phase,
+            Phase::Finishing | Phase::Confirming(_) | Phase::Stopping(_)
+        );
+        if wishes & WISH_STOP != 0 && !ends {
+            self.shared.granted(WISH_STOP);
+            let cause = EndpointError::new(ErrorKind::Failed, Blame::Caller, "stopped on request");
+            self.phase = Phase::Stopping(Box::new(requested(cause)));
+        }
+        if wishes & WISH_RATE != 0 {
+            self.shared.granted(WISH_RATE);
+            let now = self.shared.age(Instant::now());
+            self.rate = self
+                .shared
+                .rate()
+                .map(rate::per_second)
+                .map(|rate| match self.rate.take() {
+                    Some(mut bucket) => {
+                        bucket.set_rate(rate, now);
+                        bucket
+                    }
+                    None => Box::new(TokenBucket::new(rate, now)),
+                });
+        }
+    }
+}
