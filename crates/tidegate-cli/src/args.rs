@@ -82,6 +82,9 @@ pub(crate) struct CopyArgs {
     /// Continue where an earlier copy broke off: the source is read from as far as the file or FTP target reaches
     #[arg(long, help_heading = "Copy", conflicts_with_all = ["append", "checksum"])]
     pub(crate) resume: bool,
+    /// Whether a file sink's finish waits until the disk has the bytes (synced, the default) or not (cached)
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = DurabilityArg::Synced, hide_default_value = true, hide_possible_values = true, help_heading = "Copy")]
+    pub(crate) durability: DurabilityArg,
     /// When to draw the progress line
     #[arg(long, env = "TIDEGATE_PROGRESS", value_name = "WHEN", help_heading = "Output")]
     pub(crate) progress: Option<When>,
@@ -379,6 +382,13 @@ pub(crate) enum LaneArg {
     Sendfile,
     #[value(name = "copy_file_range", alias = "copy-file-range")]
     CopyFileRange,
+}
+
+/// What a file sink's finish waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    Synced,
+    Cached,
 }
 
 /// What a clean end in one direction of a relay means.

@@ -222,12 +222,15 @@ impl Opener<'_> {
                     Ok(Box::new(PipeSink::open(path).await?) as BoxSink)
                 }));
             }
-            (Scheme::File, Place::Path(path)) => Box::new(match self.settings.existing {
-                _ if end.offset > 0 => FileSink::append(path).await?,
-                Existing::Refuse => FileSink::create(path, Overwrite::Refuse).await?,
-                Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
-                Existing::Append => FileSink::append(path).await?,
-            }),
+            (Scheme::File, Place::Path(path)) => {
+                let sink = match self.settings.existing {
+                    _ if end.offset > 0 => FileSink::append(path).await?,
+                    Existing::Refuse => FileSink::create(path, Overwrite::Refuse).await?,
+                    Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
+                    Existing::Append => FileSink::append(path).await?,
+                };
+                Box::new(sink.durability(self.settings.durability))
+            }
             (Scheme::Tcp, Place::HostPort { host, port }) => {
                 Box::new(tcp::sink(tcp::connect(&join(host, *port), timeout).await?))
             }

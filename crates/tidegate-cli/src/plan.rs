@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use tidegate_io::Lane;
+use tidegate_io::endpoint::file::Durability;
 
 use crate::address::{Address, Place, Role, Scheme};
 use crate::args::LaneArg;
@@ -201,6 +202,12 @@ fn limits(settings: &CopySettings) -> String {
 
 fn done(sink: &Address, settings: &CopySettings) -> String {
     match (sink.scheme, settings.existing) {
+        (Scheme::File, Existing::Append) if settings.durability == Durability::Cached => {
+            "appended; the disk gets it at the system's own pace"
+        }
+        (Scheme::File, _) if settings.durability == Durability::Cached => {
+            "renamed to its name; the disk gets it at the system's own pace"
+        }
         (Scheme::File, Existing::Append) => "appended and on disk",
         (Scheme::File, _) => "on disk, and renamed to its name",
         (Scheme::Stdio | Scheme::Fd | Scheme::Pipe, _) => "handed to the system (nobody confirms more)",
@@ -264,5 +271,9 @@ mod tests {
             plan("tidegate --config /dev/null --lane sendfile tcp://h:1 unix:x").contains("do not allow")
         );
         assert!(plan("tidegate --config /dev/null tls://h:1 out").contains("copy: a protocol"));
+        assert!(plan("tidegate --config /dev/null a b").contains("on disk, and renamed"));
+        assert!(
+            plan("tidegate --config /dev/null --durability cached a b").contains("at the system's own pace")
+        );
     }
 }

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use tidegate::Marks;
 use tidegate_io::LaneChoice;
+use tidegate_io::endpoint::file::Durability;
 
-use crate::args::{CopyArgs, FlowArgs, LaneArg, LogFormat, OutputArgs, TlsArgs, When};
+use crate::args::{CopyArgs, DurabilityArg, FlowArgs, LaneArg, LogFormat, OutputArgs, TlsArgs, When};
 use crate::checksum::Wanted;
 use crate::config::Defaults;
 use crate::size::{parse_duration, parse_memory, parse_rate};
@@ -133,6 +134,7 @@ pub(crate) struct CopySettings {
     pub(crate) size: Option<u64>,
     pub(crate) checksum: Option<Wanted>,
     pub(crate) existing: Existing,
+    pub(crate) durability: Durability,
     /// Go on where an earlier copy broke off.
     pub(crate) resume: bool,
     pub(crate) ends: EndSettings,
@@ -168,6 +170,10 @@ impl CopySettings {
                 Wanted::parse,
             )?,
             existing,
+            durability: match args.durability {
+                DurabilityArg::Synced => Durability::Synced,
+                DurabilityArg::Cached => Durability::Cached,
+            },
             resume: args.resume,
             ends: EndSettings {
                 tls: tls(&args.tls, defaults),

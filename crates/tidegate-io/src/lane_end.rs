@@ -13,6 +13,8 @@ pub enum LaneKind {
     Pipe,
     /// A regular file at its current offset.
     File,
+    /// The null device: takes everything at once.
+    Null,
 }
 
 /// A borrowed OS handle that a kernel lane may use.

@@ -20,6 +20,11 @@ mod lane;
 mod lane_end;
 #[cfg(feature = "laws")]
 pub mod laws;
+#[cfg(target_os = "linux")]
+mod pipe_room;
+#[cfg(all(unix, not(target_os = "linux")))]
+#[path = "pipe_room/none.rs"]
+mod pipe_room;
 mod producer;
 mod rate;
 mod relay;

@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use common::{Checksum, Kept, Made, byte_at, tcp_pair};
 use tidegate::AbortReason;
+use tidegate_io::endpoint::fd::Descriptor;
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::endpoint::pipe::{PipeSink, PipeSource};
 use tidegate_io::endpoint::tcp;
@@ -272,6 +274,9 @@ async fn copy_file_range_carries_a_file_to_a_file() {
         (Lane::CopyFileRange, 40 * MIB + 3)
     );
     assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
+    // What was set aside for it is used, and nothing beyond its end is kept.
+    let taken = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&to).unwrap()) * 512;
+    assert!(taken < 42 * MIB, "{taken} bytes on the disk");
     // Appending is refused by the kernel: the bytes are copied, after what was there.
     let source = FileSource::open(&from).await.unwrap();
     let report = Flow::new(source, FileSink::append(&to).await.unwrap())
@@ -282,6 +287,44 @@ async fn copy_file_range_carries_a_file_to_a_file() {
         (report.lane, std::fs::metadata(&to).unwrap().len()),
         (Lane::Copy, 2 * (40 * MIB + 3))
     );
+}
+
+#[tokio::test]
+async fn a_pipe_is_spliced_into_the_null_device_and_widened_for_bulk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let source = PipeSource::open(&path).unwrap();
+    let feeding = tokio::spawn({
+        let path = path.clone();
+        async move {
+            Flow::new(Made::new(16 * MIB, 50_000), PipeSink::open(path).await.unwrap())
+                .lane(LaneChoice::Copy)
+                .run()
+                .await
+        }
+    });
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let sink = Descriptor::adopt(null.as_raw_fd()).unwrap().into_sink().unwrap();
+    let look = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let flow = Flow::new(source, sink);
+    let handle = flow.handle();
+    let running = tokio::spawn(flow.run());
+    let report = feeding.await.unwrap().unwrap();
+    assert_eq!(report.bytes_sent, 16 * MIB);
+    while handle.snapshot().bytes_sent < 16 * MIB {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let size = rustix::pipe::fcntl_getpipe_size(&look).unwrap();
+    assert!(size >= 1 << 20, "{size} bytes");
+    drop(look);
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, 16 * MIB));
 }
 
 /// A sink that lets a kernel lane in for a while and then refuses it.

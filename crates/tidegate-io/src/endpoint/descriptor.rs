@@ -3,14 +3,15 @@
 //! Knows no names and no ways to end; the endpoints over it do.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::{FileType, OFlags, SeekFrom};
 
-use super::polled::{Broken, Direction, Polled, Unwaiting};
+use super::polled::{self, Broken, Direction, Polled, Unwaiting};
 use super::threaded::{ThreadedReader, ThreadedWriter};
+use crate::pipe_room::Widening;
 use crate::{Buffers, Held, LaneEnd, LaneKind, LaneOp};
 
 /// What a descriptor is, as far as a driver cares.
@@ -25,19 +26,22 @@ pub enum DescriptorKind {
     Socket,
     /// A terminal.
     Tty,
-    /// Something else: `/dev/null`, `/dev/zero`, another character device.
+    /// The null device.
+    Null,
+    /// Something else: `/dev/zero`, another character device.
     Other,
 }
 
 impl DescriptorKind {
     /// Asks the system what `fd` is.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let mode = rustix::fs::fstat(fd)?.st_mode;
-        Ok(match FileType::from_raw_mode(mode) {
+        let found = rustix::fs::fstat(fd)?;
+        Ok(match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile | FileType::BlockDevice => Self::File,
             FileType::Fifo => Self::Pipe,
             FileType::Socket => Self::Socket,
             FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+            FileType::CharacterDevice if is_null(found.st_rdev) => Self::Null,
             _ if rustix::termios::isatty(fd) => Self::Tty,
             _ => Self::Other,
         })
@@ -48,9 +52,15 @@ impl DescriptorKind {
             Self::File => Some(LaneKind::File),
             Self::Pipe => Some(LaneKind::Pipe),
             Self::Socket => Some(LaneKind::Socket),
+            Self::Null => Some(LaneKind::Null),
             Self::Tty | Self::Other => None,
         }
     }
+}
+
+/// The null device has fixed numbers on Linux; elsewhere it is a device like others.
+fn is_null(device: rustix::fs::Dev) -> bool {
+    cfg!(target_os = "linux") && (rustix::fs::major(device), rustix::fs::minor(device)) == (1, 3)
 }
 
 enum Reading {
@@ -63,6 +73,7 @@ pub(crate) struct Reader {
     reading: Reading,
     kind: DescriptorKind,
     broken: Option<Broken>,
+    widening: Widening,
     /// The first read is tried without asking for readiness: a description that was reopened after its writer had gone
     /// never reports a hang-up.
     eager: bool,
@@ -74,6 +85,7 @@ impl Reader {
             reading: Reading::Polled(polled),
             kind,
             broken: None,
+            widening: Widening::default(),
             eager: false,
         }
     }
@@ -83,6 +95,7 @@ impl Reader {
             reading: Reading::Threaded(ThreadedReader::new(fd)),
             kind,
             broken: None,
+            widening: Widening::default(),
             eager: false,
         }
     }
@@ -106,16 +119,25 @@ impl Reader {
         buffers: &mut Buffers,
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
-        match &mut self.reading {
+        let read = match &mut self.reading {
             Reading::Polled(polled) => {
-                if std::mem::take(&mut self.eager)
-                    && let Some(result) = polled.read_now(buffers, max)
-                {
-                    return Poll::Ready(result);
+                let eager = std::mem::take(&mut self.eager);
+                match eager.then(|| polled.read_now(buffers, max)).flatten() {
+                    Some(result) => result,
+                    None => ready!(polled.poll_read(cx, buffers, max)),
                 }
-                polled.poll_read(cx, buffers, max)
             }
-            Reading::Threaded(threaded) => threaded.poll_read(cx, max),
+            Reading::Threaded(threaded) => ready!(threaded.poll_read(cx, max)),
+        };
+        if let Ok(Some(bytes)) = &read {
+            self.carried(bytes.len() as u64);
+        }
+        Poll::Ready(read)
+    }
+
+    fn carried(&mut self, bytes: u64) {
+        if let (DescriptorKind::Pipe, Reading::Polled(polled)) = (self.kind, &self.reading) {
+            self.widening.carried(polled.as_fd(), bytes);
         }
     }
 
@@ -147,8 +169,9 @@ impl Reader {
         }
     }
 
-    pub(crate) fn lane_moved(&self, bytes: u64) {
+    pub(crate) fn lane_moved(&mut self, bytes: u64) {
         lane_moved(self.kind, self.as_fd(), bytes);
+        self.carried(bytes);
     }
 
     /// What is left of a regular file.
@@ -166,6 +189,8 @@ impl Reader {
 enum Writing {
     Polled(Polled),
     Threaded(ThreadedWriter),
+    /// Takes everything at once: there is nothing to wait for.
+    AtOnce(OwnedFd),
 }
 
 /// The write end of a descriptor.
@@ -173,22 +198,28 @@ pub(crate) struct Writer {
     writing: Writing,
     kind: DescriptorKind,
     broken: Option<Broken>,
+    widening: Widening,
 }
 
 impl Writer {
     pub(crate) fn polled(polled: Polled, kind: DescriptorKind) -> Self {
-        Self {
-            writing: Writing::Polled(polled),
-            kind,
-            broken: None,
-        }
+        Self::new(Writing::Polled(polled), kind)
     }
 
     pub(crate) fn threaded(fd: OwnedFd, kind: DescriptorKind) -> Self {
+        Self::new(Writing::Threaded(ThreadedWriter::new(fd)), kind)
+    }
+
+    pub(crate) fn at_once(fd: OwnedFd, kind: DescriptorKind) -> Self {
+        Self::new(Writing::AtOnce(fd), kind)
+    }
+
+    fn new(writing: Writing, kind: DescriptorKind) -> Self {
         Self {
-            writing: Writing::Threaded(ThreadedWriter::new(fd)),
+            writing,
             kind,
             broken: None,
+            widening: Widening::default(),
         }
     }
 
@@ -196,13 +227,25 @@ impl Writer {
         match &self.writing {
             Writing::Polled(polled) => polled.as_fd(),
             Writing::Threaded(threaded) => threaded.as_fd(),
+            Writing::AtOnce(fd) => fd.as_fd(),
         }
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<io::Result<usize>> {
-        match &mut self.writing {
+        let written = ready!(match &mut self.writing {
             Writing::Polled(polled) => polled.poll_write(cx, held),
             Writing::Threaded(threaded) => threaded.poll_write(cx, held),
+            Writing::AtOnce(fd) => Poll::Ready(polled::write_once(fd.as_fd(), Unwaiting::Ours, held)),
+        });
+        if let Ok(bytes) = &written {
+            self.carried(*bytes as u64);
+        }
+        Poll::Ready(written)
+    }
+
+    fn carried(&mut self, bytes: u64) {
+        if let (DescriptorKind::Pipe, Writing::Polled(polled)) = (self.kind, &self.writing) {
+            self.widening.carried(polled.as_fd(), bytes);
         }
     }
 
@@ -218,7 +261,7 @@ impl Writer {
                 self.broken = None;
                 Poll::Ready(())
             }
-            Writing::Threaded(_) => Poll::Pending,
+            Writing::Threaded(_) | Writing::AtOnce(_) => Poll::Pending,
         }
     }
 
@@ -236,6 +279,7 @@ impl Writer {
             Writing::Threaded(threaded) => {
                 self.kind == DescriptorKind::File && !threaded.is_busy() && !is_append(self.as_fd())
             }
+            Writing::AtOnce(_) => true,
         };
         lane_end(self.kind, self.as_fd(), ours)
     }
@@ -244,11 +288,13 @@ impl Writer {
         match &self.writing {
             Writing::Polled(polled) => polled.poll_lane(cx, Direction::Write, op),
             Writing::Threaded(threaded) => Poll::Ready(op(threaded.as_fd())),
+            Writing::AtOnce(fd) => Poll::Ready(op(fd.as_fd())),
         }
     }
 
-    pub(crate) fn lane_moved(&self, bytes: u64) {
+    pub(crate) fn lane_moved(&mut self, bytes: u64) {
         lane_moved(self.kind, self.as_fd(), bytes);
+        self.carried(bytes);
     }
 }
 

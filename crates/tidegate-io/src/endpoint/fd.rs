@@ -169,7 +169,7 @@ impl Descriptor {
                 let polled = Polled::new(self.fd, Unwaiting::EachCall, Interest::READABLE)?;
                 Ok(Reader::polled(polled, kind))
             }
-            DescriptorKind::File | DescriptorKind::Tty | DescriptorKind::Other => {
+            DescriptorKind::File | DescriptorKind::Tty | DescriptorKind::Null | DescriptorKind::Other => {
                 Ok(Reader::threaded(self.fd, kind))
             }
         }
@@ -193,6 +193,7 @@ impl Descriptor {
                 )?;
                 Ok(Writer::polled(polled, kind))
             }
+            DescriptorKind::Null => Ok(Writer::at_once(self.fd, kind)),
             DescriptorKind::File | DescriptorKind::Tty | DescriptorKind::Other => {
                 Ok(Writer::threaded(self.fd, kind))
             }
@@ -256,7 +257,7 @@ impl Source for FdSource {
     }
 
     fn lane_moved(&mut self, bytes: u64) {
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = &mut self.reader {
             reader.lane_moved(bytes);
         }
     }
@@ -346,7 +347,7 @@ impl Sink for FdSink {
     }
 
     fn lane_moved(&mut self, bytes: u64) {
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = &mut self.writer {
             writer.lane_moved(bytes);
         }
     }

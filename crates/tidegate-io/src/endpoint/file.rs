@@ -20,6 +20,7 @@ use tempfile::TempPath;
 use tidegate::AbortReason;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::write_back::WriteBack;
 #[cfg(unix)]
 use crate::LaneEnd;
 use crate::{Blame, Buffer, Buffers, Confirmation, EndpointError, ErrorKind, Held, Sink, Source};
@@ -288,6 +289,8 @@ pub struct FileSink {
     output: Option<Arc<Output>>,
     name: Arc<str>,
     durability: Durability,
+    /// Only for a regular file whose finish waits for the disk.
+    write_back: Option<WriteBack>,
     work: Option<Work>,
 }
 
@@ -302,7 +305,7 @@ enum Work {
 /// under way on a thread cannot come after.
 #[derive(Debug)]
 struct Output {
-    file: File,
+    file: Arc<File>,
     regular: bool,
     undo: Mutex<Undo>,
 }
@@ -326,10 +329,16 @@ enum Undo {
 impl Output {
     fn new(file: File, regular: bool, undo: Undo) -> Self {
         Self {
-            file,
+            file: Arc::new(file),
             regular,
             undo: Mutex::new(undo),
         }
+    }
+
+    /// What follows the writes, where a sync at the end is worth preparing for.
+    fn write_back(&self) -> Option<WriteBack> {
+        let length = self.file.metadata().ok().filter(|_| self.regular)?.len();
+        Some(WriteBack::new(Arc::clone(&self.file), length))
     }
 
     fn keep(&self) -> Undo {
@@ -377,6 +386,7 @@ impl FileSink {
         let name: Arc<str> = path.display().to_string().into();
         match blocking(open).await.and_then(|result| result) {
             Ok(output) => Ok(Self {
+                write_back: output.write_back(),
                 output: Some(Arc::new(output)),
                 name,
                 durability: Durability::Synced,
@@ -397,7 +407,17 @@ impl FileSink {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self.write_back = match (durability, &self.output) {
+            (Durability::Synced, Some(output)) => output.write_back(),
+            _ => None,
+        };
         self
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        if let Some(write_back) = &mut self.write_back {
+            write_back.wrote(bytes);
+        }
     }
 
     fn error(&self, error: io::Error) -> EndpointError {
@@ -438,6 +458,9 @@ impl Sink for FileSink {
         };
         let result = flatten(ready!(Pin::new(write).poll(cx)));
         self.work = None;
+        if let Ok(written) = result {
+            self.wrote(written as u64);
+        }
         Poll::Ready(result.map_err(|error| self.error(error)))
     }
 
@@ -500,9 +523,10 @@ impl Sink for FileSink {
     #[cfg(unix)]
     fn lane_moved(&mut self, bytes: u64) {
         // Lanes say where they write; whoever writes next goes on behind that.
-        if let (Some(output), Ok(bytes)) = (&self.output, i64::try_from(bytes)) {
-            let _ = rustix::fs::seek(&output.file, rustix::fs::SeekFrom::Current(bytes));
+        if let (Some(output), Ok(ahead)) = (&self.output, i64::try_from(bytes)) {
+            let _ = rustix::fs::seek(&output.file, rustix::fs::SeekFrom::Current(ahead));
         }
+        self.wrote(bytes);
     }
 
     fn name(&self) -> String {

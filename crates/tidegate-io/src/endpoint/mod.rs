@@ -23,3 +23,4 @@ mod threaded;
 pub mod tls;
 #[cfg(unix)]
 pub mod unix;
+mod write_back;

@@ -83,6 +83,12 @@ impl Source for PipeSource {
         }
     }
 
+    fn lane_moved(&mut self, bytes: u64) {
+        if let Some(reader) = &mut self.reader {
+            reader.lane_moved(bytes);
+        }
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -167,6 +173,12 @@ impl Sink for PipeSink {
         match &mut self.writer {
             Some(end) => end.poll_lane(cx, op),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn lane_moved(&mut self, bytes: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.lane_moved(bytes);
         }
     }
 

@@ -205,7 +205,7 @@ fn read_once(
     Ok(Some(buffer.freeze(got)))
 }
 
-fn write_once(fd: BorrowedFd<'_>, unwaiting: Unwaiting, held: &Held) -> io::Result<usize> {
+pub(crate) fn write_once(fd: BorrowedFd<'_>, unwaiting: Unwaiting, held: &Held) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let filled = held.slices(&mut slices);
     let slices = &slices[..filled];

@@ -356,8 +356,11 @@ impl Source for ProcessSource {
         }
     }
 
-    fn lane_moved(&mut self, _bytes: u64) {
+    fn lane_moved(&mut self, bytes: u64) {
         self.silence = None;
+        if let Some(output) = &mut self.output {
+            output.lane_moved(bytes);
+        }
     }
 
     fn name(&self) -> String {
@@ -456,6 +459,12 @@ impl Sink for ProcessSink {
         match &mut self.input {
             Some(end) => end.poll_lane(cx, op),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn lane_moved(&mut self, bytes: u64) {
+        if let Some(input) = &mut self.input {
+            input.lane_moved(bytes);
         }
     }
 

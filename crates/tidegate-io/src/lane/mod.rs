@@ -158,15 +158,18 @@ impl Kernel {
 
 /// The lane for two ends. See `docs/performance.md` for the measurements behind `auto`.
 fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
-    use LaneKind::{File, LocalSocket, Pipe, Socket};
+    use LaneKind::{File, LocalSocket, Null, Pipe, Socket};
     let possible = match (from, to) {
         (File, File) => Lane::CopyFileRange,
         (File, Socket | LocalSocket) if choice == LaneChoice::Splice => return None,
         (File, Socket | LocalSocket) => Lane::Sendfile,
-        (Socket | LocalSocket, Socket | LocalSocket) | (Pipe, Pipe | Socket | LocalSocket) => Lane::Splice,
+        (Socket | LocalSocket, Socket | LocalSocket) | (Pipe, Pipe | Socket | LocalSocket | Null) => {
+            Lane::Splice
+        }
         (Socket | LocalSocket, Pipe) => Lane::Splice,
         (File, Pipe) if choice == LaneChoice::Splice => Lane::Splice,
         (File, Pipe) | (Pipe | Socket | LocalSocket, File) => return None,
+        (Null, _) | (File | Socket | LocalSocket, Null) => return None,
     };
     let allowed = match choice {
         // Between sockets of one machine a large buffer in user space is faster than a pipe or the page cache.

@@ -12,14 +12,15 @@ use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
 
 use super::{Step, is_refusal};
+use crate::pipe_room::PipeRoom;
 use crate::spare::Spares;
 use crate::{Sink, Source};
 
-/// Wanted for bulk; the user's soft limit may give less.
-const PIPE_BYTES: usize = 1024 * 1024;
+/// What a pipe holds at least: one page.
+const PIPE_BYTES_MIN: usize = 4096;
 
 /// Spare pipes kept for good, and while streams are busy.
 const SPARE_PIPES_KEEP: usize = 2;
@@ -33,6 +34,7 @@ struct Ends {
     read: OwnedFd,
     write: OwnedFd,
     size: usize,
+    _room: Option<PipeRoom>,
 }
 
 impl Ends {
@@ -41,8 +43,14 @@ impl Ends {
             return Ok(spare);
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let size = fcntl_setpipe_size(&write, PIPE_BYTES).unwrap_or(64 * 1024);
-        Ok(Self { read, write, size })
+        let room = PipeRoom::widen(write.as_fd());
+        let size = fcntl_getpipe_size(&write).unwrap_or(PIPE_BYTES_MIN);
+        Ok(Self {
+            read,
+            write,
+            size,
+            _room: room,
+        })
     }
 }
 

@@ -227,7 +227,7 @@ async fn devices_are_read_and_written_in_place() {
     };
     let (null, zero, full) = (open("/dev/null"), open("/dev/zero"), open("/dev/full"));
     let adopt = |file: &std::fs::File| Descriptor::adopt(file.as_raw_fd()).unwrap();
-    assert_eq!(adopt(&null).kind(), DescriptorKind::Other);
+    assert_eq!(adopt(&null).kind(), DescriptorKind::Null);
     assert_eq!(
         read_all(&mut adopt(&null).into_source().unwrap()).await.unwrap(),
         b""
