@@ -22,7 +22,7 @@ static SPARE: Spares<Vec<u8>> = Spares::new(SPARE_BYTES_KEEP, SPARE_BYTES_MOST, 
 /// What a stream has shown of its appetite. Holds no memory itself.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    want_bytes: usize,
+    want_bytes: u32,
 }
 
 /// A buffer on loan: read into `space`, then `freeze` what was filled.
@@ -35,7 +35,7 @@ pub struct Buffer {
 impl Buffers {
     /// The size the stream has earned so far: doubles when reads fill it, falls when they do not.
     pub fn want_bytes(&self) -> usize {
-        self.want_bytes.max(BUFFER_BYTES_MIN)
+        (self.want_bytes as usize).max(BUFFER_BYTES_MIN)
     }
 
     /// A buffer of at most `max` bytes, as large as the stream has earned.
@@ -59,11 +59,15 @@ impl Buffers {
 
     /// Tells how a read of `asked` bytes went, so that the next buffer fits.
     pub fn learn(&mut self, asked: usize, got: usize) {
-        if got >= asked {
-            self.want_bytes = self.want_bytes().saturating_mul(2).min(BUFFER_BYTES_MAX);
+        let want_bytes = self.want_bytes();
+        let next = if got >= asked {
+            (want_bytes * 2).min(BUFFER_BYTES_MAX)
         } else if got < asked / 4 {
-            self.want_bytes = self.want_bytes() / 2;
-        }
+            want_bytes / 2
+        } else {
+            return;
+        };
+        self.want_bytes = next as u32;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl FlowHandle {
     /// Ends the stream at once as not complete. The first reason stands.
     pub fn abort(&self, reason: AbortReason) {
         let mut control = self.shared.control();
-        control.abort.get_or_insert(reason);
+        control.abort.get_or_insert_with(|| Box::new(reason));
         drop(control);
         self.shared.wishes.fetch_or(WISH_ABORT, SeqCst);
         self.shared.wake();
@@ -196,7 +196,8 @@ pub(crate) const WISH_ABORT: u8 = 1;
 pub(crate) const WISH_STOP: u8 = 2;
 pub(crate) const WISH_RATE: u8 = 4;
 
-/// What a flow's task and its handles share. The task alone writes the counters, so relaxed stores do.
+/// What a flow's task and its handles share. The task alone writes the counters, so relaxed stores do. Every idle
+/// connection has two of these, so nothing is kept that follows from the rest.
 pub(crate) struct Shared {
     control: Mutex<Control>,
     holds: AtomicU32,
@@ -206,20 +207,56 @@ pub(crate) struct Shared {
     rate: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
-    held: AtomicUsize,
     high: AtomicUsize,
-    /// When the flow was made; nanoseconds below count from here.
-    epoch: Instant,
-    /// When it was first polled, plus one; 0 is never.
-    started_ns: AtomicU64,
+    /// When the state was entered, as an [`age`].
     since_ns: AtomicU64,
-    spent_ns: [AtomicU64; STATES],
+    spent_ns: [AtomicU64; ACCOUNTS],
 }
 
 #[derive(Default)]
 struct Control {
     waker: Option<Waker>,
-    abort: Option<AbortReason>,
+    abort: Option<Box<AbortReason>>,
+}
+
+/// What the time of a flow is spent on.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Account {
+    Reading,
+    Writing,
+    Full,
+    User,
+    Shaped,
+}
+
+const ACCOUNTS: usize = 5;
+
+impl FlowState {
+    const fn account(self) -> Option<Account> {
+        match self {
+            Self::Starting | Self::Done => None,
+            Self::Reading => Some(Account::Reading),
+            Self::Writing | Self::Draining | Self::Finishing => Some(Account::Writing),
+            Self::WaitingSink => Some(Account::Full),
+            Self::Paused => Some(Account::User),
+            Self::Shaped => Some(Account::Shaped),
+        }
+    }
+}
+
+/// The time since a fixed moment of the process, long before its first flow.
+pub(crate) fn age(now: Instant) -> Duration {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    // Well in the past, so that the frozen clock of a test never lies before it.
+    let epoch = EPOCH.get_or_init(|| {
+        let now = std::time::Instant::now();
+        now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now).into()
+    });
+    now.saturating_duration_since(*epoch)
+}
+
+fn age_ns(now: Instant) -> u64 {
+    age(now).as_nanos() as u64
 }
 
 impl Shared {
@@ -233,10 +270,7 @@ impl Shared {
             rate: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
-            held: AtomicUsize::new(0),
             high: AtomicUsize::new(high),
-            epoch: Instant::now(),
-            started_ns: AtomicU64::new(0),
             since_ns: AtomicU64::new(0),
             spent_ns: Default::default(),
         }
@@ -273,7 +307,11 @@ impl Shared {
     }
 
     pub(crate) fn abort_reason(&self) -> AbortReason {
-        self.control().abort.clone().unwrap_or(AbortReason::Requested)
+        self.control()
+            .abort
+            .as_deref()
+            .cloned()
+            .unwrap_or(AbortReason::Requested)
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -304,10 +342,6 @@ impl Shared {
         FlowState::ALL[usize::from(self.state.load(Relaxed)).min(STATES - 1)]
     }
 
-    pub(crate) fn set_held(&self, held: usize) {
-        self.held.store(held, Relaxed);
-    }
-
     pub(crate) fn count(counter: &AtomicU64, bytes: usize) {
         counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
     }
@@ -318,11 +352,9 @@ impl Shared {
         if old == state {
             return;
         }
-        let now_ns = self.ns(Instant::now());
-        if old == FlowState::Starting {
-            self.started_ns.store(now_ns + 1, Relaxed);
-        } else {
-            let spent = &self.spent_ns[old as usize];
+        let now_ns = age_ns(Instant::now());
+        if let Some(account) = old.account() {
+            let spent = &self.spent_ns[account as usize];
             let span_ns = now_ns.saturating_sub(self.since_ns.load(Relaxed));
             spent.store(spent.load(Relaxed) + span_ns, Relaxed);
         }
@@ -330,51 +362,44 @@ impl Shared {
         self.state.store(state as u8, Relaxed);
     }
 
-    /// The time since the flow was made, which its rate limit counts by.
-    pub(crate) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch)
-    }
-
-    fn ns(&self, now: Instant) -> u64 {
-        self.age(now).as_nanos() as u64
+    /// What was taken and not yet sent. At the end of a flow that was aborted this is nothing: it was dropped.
+    fn held(&self, state: FlowState) -> usize {
+        if state == FlowState::Done {
+            return 0;
+        }
+        // In this order, for a flow that runs meanwhile: never less than nothing.
+        let sent = self.bytes_sent.load(Relaxed);
+        let held = self.bytes_read.load(Relaxed).saturating_sub(sent);
+        usize::try_from(held).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
-        let now_ns = self.ns(now);
+        let now_ns = age_ns(now);
         let state = self.state();
-        let since_ns = self.since_ns.load(Relaxed);
-        let spent = |which: FlowState| {
-            let running = u64::from(which == state) * now_ns.saturating_sub(since_ns);
-            Duration::from_nanos(self.spent_ns[which as usize].load(Relaxed) + running)
+        let running_ns = now_ns.saturating_sub(self.since_ns.load(Relaxed));
+        let spent = |account: Account| {
+            let running = u64::from(state.account() == Some(account)) * running_ns;
+            Duration::from_nanos(self.spent_ns[account as usize].load(Relaxed) + running)
         };
-        let end_ns = if state == FlowState::Done {
-            since_ns
-        } else {
-            now_ns
-        };
-        let elapsed_ns = match self.started_ns.load(Relaxed) {
-            0 => 0,
-            started => end_ns.saturating_sub(started - 1),
-        };
-        let full = spent(FlowState::WaitingSink);
+        let (reading, user, shaped) = (
+            spent(Account::Reading),
+            spent(Account::User),
+            spent(Account::Shaped),
+        );
+        let full = spent(Account::Full);
+        let writing = spent(Account::Writing) + full;
         Snapshot {
             bytes_read: self.bytes_read.load(Relaxed),
             bytes_sent: self.bytes_sent.load(Relaxed),
-            held: self.held.load(Relaxed),
+            held: self.held(state),
             high: self.high.load(Relaxed),
             state,
             lane: self.lane(),
-            elapsed: Duration::from_nanos(elapsed_ns),
-            reading: spent(FlowState::Reading),
-            writing: spent(FlowState::Writing)
-                + full
-                + spent(FlowState::Draining)
-                + spent(FlowState::Finishing),
-            paused: PausedTime {
-                full,
-                user: spent(FlowState::Paused),
-                shaped: spent(FlowState::Shaped),
-            },
+            // From the first poll on, all time goes to one account or another.
+            elapsed: reading + writing + user + shaped,
+            reading,
+            writing,
+            paused: PausedTime { full, user, shaped },
             rate: self.rate(),
         }
     }

@@ -19,7 +19,8 @@ use bytes::{Buf, Bytes};
 /// ```
 #[derive(Debug, Default)]
 pub struct Held {
-    pieces: VecDeque<Bytes>,
+    #[expect(clippy::box_collection, reason = "most flows are idle and hold nothing")]
+    pieces: Option<Box<VecDeque<Bytes>>>,
     bytes: usize,
 }
 
@@ -38,24 +39,24 @@ impl Held {
     pub fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.bytes += piece.len();
-            self.pieces.push_back(piece);
+            self.pieces.get_or_insert_default().push_back(piece);
         }
     }
 
     /// The first piece. Cloning it is cheap.
     pub fn front(&self) -> Option<&Bytes> {
-        self.pieces.front()
+        self.pieces().next()
     }
 
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        self.pieces.iter()
+        self.pieces.iter().flat_map(|pieces| pieces.iter())
     }
 
     /// Fills `slices` from the front for a vectored write and says how many it filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
+        for (slot, piece) in slices.iter_mut().zip(self.pieces()) {
             *slot = IoSlice::new(piece);
             filled += 1;
         }
@@ -69,26 +70,29 @@ impl Held {
     pub fn advance(&mut self, mut bytes: usize) {
         assert!(bytes <= self.bytes, "a sink accepted more than it was shown");
         self.bytes -= bytes;
-        while let Some(front) = self.pieces.front_mut() {
+        let Some(pieces) = &mut self.pieces else {
+            return;
+        };
+        while let Some(front) = pieces.front_mut() {
             if front.len() > bytes {
                 front.advance(bytes);
                 return;
             }
             bytes -= front.len();
-            self.pieces.pop_front();
+            pieces.pop_front();
         }
     }
 
     /// Lets go of unused room: the stream is idle.
     pub fn shrink(&mut self) {
-        if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+        if self.is_empty() {
+            self.pieces = None;
         }
     }
 
     /// Takes everything out.
     pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
         self.bytes = 0;
-        std::mem::take(&mut self.pieces).into_iter()
+        self.pieces.take().into_iter().flat_map(|pieces| *pieces)
     }
 }

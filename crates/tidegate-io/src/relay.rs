@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidegate::{AbortReason, Marks};
 use tokio::time::{Instant, Sleep};
 
-use crate::flow::Flow;
+use crate::flow::{Flow, Millis};
 use crate::handle::FlowHandle;
 use crate::rate::SharedRate;
 use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report};
@@ -84,12 +84,30 @@ type BoxedFlow = Flow<Box<dyn Source + Send>, Box<dyn Sink + Send>>;
 pub struct Relay {
     a_to_b: Half,
     b_to_a: Half,
-    half_close: HalfClose,
-    idle: Option<Duration>,
+    half_close: Closing,
+    idle: Option<Millis>,
     failed: Option<Direction>,
     /// The policy has ended the other direction: that is no failure.
     closing: bool,
     timer: Option<Box<Watch>>,
+}
+
+/// The half-close policy, kept small.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Closing {
+    Propagate,
+    Linger(Millis),
+    Abort,
+}
+
+impl From<HalfClose> for Closing {
+    fn from(policy: HalfClose) -> Self {
+        match policy {
+            HalfClose::Propagate => Self::Propagate,
+            HalfClose::Linger(limit) => Self::Linger(limit.into()),
+            HalfClose::Abort => Self::Abort,
+        }
+    }
 }
 
 struct Half {
@@ -140,7 +158,7 @@ impl Relay {
                 flow: b_to_a,
                 result: None,
             },
-            half_close: HalfClose::Propagate,
+            half_close: Closing::Propagate,
             idle: None,
             failed: None,
             closing: false,
@@ -161,7 +179,7 @@ impl Relay {
 
     /// What a clean end of one direction means for the other.
     pub fn half_close(mut self, policy: HalfClose) -> Self {
-        self.half_close = policy;
+        self.half_close = policy.into();
         self
     }
 
@@ -172,7 +190,7 @@ impl Relay {
 
     /// Aborts both directions when nothing has moved in either for so long.
     pub fn idle(mut self, limit: Duration) -> Self {
-        self.idle = Some(limit);
+        self.idle = Some(limit.into());
         self
     }
 
@@ -291,7 +309,7 @@ impl Relay {
         };
         // Nobody reads that endpoint any more, so its death must be watched for.
         other.flow.watch_sink = true;
-        if self.half_close == HalfClose::Abort {
+        if self.half_close == Closing::Abort {
             self.closing = true;
             other.cut("the other direction ended");
         }
@@ -302,12 +320,12 @@ impl Relay {
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
         let one_ended = self.a_to_b.result.is_some() || self.b_to_a.result.is_some();
         let linger = match self.half_close {
-            HalfClose::Linger(limit) if one_ended => Some(limit),
+            Closing::Linger(limit) if one_ended => Some(Duration::from(limit)),
             _ => None,
         };
         let Some(limit) = linger
             .into_iter()
-            .chain(self.idle)
+            .chain(self.idle.map(Duration::from))
             .min()
             .filter(|_| self.failed.is_none() && !self.closing)
         else {

@@ -2,8 +2,10 @@
 //!
 //! Knows no addresses: `tcp` and `unix` open the sockets.
 
+use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -16,7 +18,7 @@ use tokio::io::Interest;
 
 #[cfg(unix)]
 use crate::LaneEnd;
-use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, Sink, Source};
+use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, LaneKind, Sink, Source};
 
 /// Pieces in one vectored write.
 const SLICES_MAX: usize = 16;
@@ -30,14 +32,12 @@ pub trait StreamSocket: Send + Sync + 'static {
     /// Resolves once the peer has closed both directions, where the system tells that without an error.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
     fn raw(&self) -> SockRef<'_>;
-    /// Whether the peer is on this machine.
-    fn is_local(&self) -> bool;
     #[cfg(unix)]
     fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
 }
 
 macro_rules! stream_socket {
-    ($socket:ty, $hung_up:path, $local:expr) => {
+    ($socket:ty, $hung_up:path) => {
         impl $crate::endpoint::socket::StreamSocket for $socket {
             fn poll_readable(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
                 self.poll_read_ready(cx)
@@ -61,9 +61,6 @@ macro_rules! stream_socket {
             fn raw(&self) -> socket2::SockRef<'_> {
                 socket2::SockRef::from(self)
             }
-            fn is_local(&self) -> bool {
-                ($local)(self)
-            }
             #[cfg(unix)]
             fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 std::os::fd::AsFd::as_fd(self)
@@ -73,33 +70,56 @@ macro_rules! stream_socket {
 }
 pub(crate) use stream_socket;
 
+/// Who is at the other end, as error lines and reports name it. Small, and without a text that few connections need.
+#[derive(Clone)]
+pub(crate) enum Peer {
+    /// `tcp://` before an address: the common case.
+    Tcp(SocketAddrV4),
+    /// Anything else, written out.
+    Named(Arc<str>),
+}
+
+/// The far end of a connection, asked of the system once.
+pub(crate) struct Far {
+    pub(crate) peer: Peer,
+    pub(crate) kind: LaneKind,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
 /// A connection that its source and its sink share.
 struct Connection<T> {
     socket: T,
-    name: Arc<str>,
+    peer: Peer,
     /// Taken from the socket, which tells it only once.
     died: OnceLock<Box<EndpointError>>,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no lanes"))]
+    kind: LaneKind,
 }
 
 type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<T: StreamSocket> Connection<T> {
-    fn new(socket: T, name: Arc<str>) -> Arc<Self> {
+    fn new(socket: T, far: Far) -> Arc<Self> {
         Arc::new(Self {
             socket,
-            name,
+            peer: far.peer,
             died: OnceLock::new(),
+            kind: far.kind,
         })
     }
 
     #[cfg(unix)]
     fn lane_end(&self) -> LaneEnd<'_> {
         LaneEnd {
-            kind: if self.socket.is_local() {
-                crate::LaneKind::LocalSocket
-            } else {
-                crate::LaneKind::Socket
-            },
+            kind: self.kind,
             fd: self.socket.fd(),
             offset: 0,
         }
@@ -110,7 +130,7 @@ impl<T: StreamSocket> Connection<T> {
     }
 
     fn error(&self, error: io::Error) -> EndpointError {
-        EndpointError::io(Arc::clone(&self.name), error)
+        EndpointError::io(self.peer.to_string(), error)
     }
 
     /// Resolves once the system reports an error on the socket, without touching unread data.
@@ -257,10 +277,18 @@ pub struct SocketSource<T: StreamSocket> {
 pub struct SocketSink<T: StreamSocket> {
     /// `None` once aborted: the socket is closed as soon as nobody else has it.
     connection: Option<Arc<Connection<T>>>,
-    name: Arc<str>,
+    /// `None` for a sink that is neither watched nor aborted, as of most idle connections.
+    aside: Option<Box<Aside>>,
+    ending: Ending,
+}
+
+/// What few sinks need.
+#[derive(Default)]
+struct Aside {
     watch: Option<Watch>,
     hung_up: Option<Watch>,
-    ending: Ending,
+    /// Whose connection it was, after an abort.
+    peer: Option<Peer>,
 }
 
 /// What a finish waits for.
@@ -276,25 +304,23 @@ enum Ending {
     Over,
 }
 
-pub(crate) fn source<T: StreamSocket>(socket: T, name: Arc<str>) -> SocketSource<T> {
+pub(crate) fn source<T: StreamSocket>(socket: T, far: Far) -> SocketSource<T> {
     SocketSource {
-        connection: Connection::new(socket, name),
+        connection: Connection::new(socket, far),
         watch: None,
     }
 }
 
-pub(crate) fn sink<T: StreamSocket>(socket: T, name: Arc<str>) -> SocketSink<T> {
+pub(crate) fn sink<T: StreamSocket>(socket: T, far: Far) -> SocketSink<T> {
     SocketSink {
-        connection: Some(Connection::new(socket, Arc::clone(&name))),
-        name,
-        watch: None,
-        hung_up: None,
+        connection: Some(Connection::new(socket, far)),
+        aside: None,
         ending: Ending::PeersEnd,
     }
 }
 
-pub(crate) fn duplex<T: StreamSocket>(socket: T, name: Arc<str>) -> Duplex {
-    let connection = Connection::new(socket, Arc::clone(&name));
+pub(crate) fn duplex<T: StreamSocket>(socket: T, far: Far) -> Duplex {
+    let connection = Connection::new(socket, far);
     Duplex {
         source: Box::new(SocketSource {
             connection: Arc::clone(&connection),
@@ -302,9 +328,7 @@ pub(crate) fn duplex<T: StreamSocket>(socket: T, name: Arc<str>) -> Duplex {
         }),
         sink: Box::new(SocketSink {
             connection: Some(connection),
-            name,
-            watch: None,
-            hung_up: None,
+            aside: None,
             ending: Ending::OurEnd,
         }),
     }
@@ -350,7 +374,7 @@ impl<T: StreamSocket> Source for SocketSource<T> {
     }
 
     fn name(&self) -> String {
-        self.connection.name.to_string()
+        self.connection.peer.to_string()
     }
 }
 
@@ -358,7 +382,7 @@ impl<T: StreamSocket> SocketSink<T> {
     fn open(&self) -> Result<&Arc<Connection<T>>, EndpointError> {
         self.connection
             .as_ref()
-            .ok_or_else(|| EndpointError::io(Arc::clone(&self.name), io::ErrorKind::NotConnected.into()))
+            .ok_or_else(|| EndpointError::io(self.name(), io::ErrorKind::NotConnected.into()))
     }
 
     fn poll_peers_end(connection: &Connection<T>, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
@@ -413,9 +437,11 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
     }
 
     fn abort(&mut self, _reason: &AbortReason) {
-        self.watch = None;
-        self.hung_up = None;
         if let Some(connection) = self.connection.take() {
+            self.aside = Some(Box::new(Aside {
+                peer: Some(connection.peer.clone()),
+                ..Aside::default()
+            }));
             // Closing with a linger of zero sends a reset: nobody takes the stream for complete.
             let _ = connection.socket.raw().set_linger(Some(Duration::ZERO));
         }
@@ -425,15 +451,16 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
         let Some(connection) = &self.connection else {
             return Poll::Pending;
         };
-        let hung_up = self.hung_up.get_or_insert_with(|| {
+        let aside = self.aside.get_or_insert_default();
+        let hung_up = aside.hung_up.get_or_insert_with(|| {
             let connection = Arc::clone(connection);
             Box::pin(async move { connection.socket.hung_up().await })
         });
         if hung_up.as_mut().poll(cx).is_ready() {
-            self.hung_up = None;
+            aside.hung_up = None;
             return Poll::Ready(connection.error(io::ErrorKind::BrokenPipe.into()));
         }
-        connection.poll_watch(&mut self.watch, cx)
+        connection.poll_watch(&mut aside.watch, cx)
     }
 
     #[cfg(target_os = "linux")]
@@ -460,7 +487,12 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
     }
 
     fn name(&self) -> String {
-        self.name.to_string()
+        let aborted = || self.aside.as_ref().and_then(|aside| aside.peer.as_ref());
+        self.connection
+            .as_ref()
+            .map(|connection| &connection.peer)
+            .or_else(aborted)
+            .map_or_else(|| "a connection".to_owned(), Peer::to_string)
     }
 }
 

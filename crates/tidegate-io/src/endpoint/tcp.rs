@@ -9,14 +9,13 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 
-use super::socket::{self, SocketSink, SocketSource, stream_socket};
-use crate::{Duplex, EndpointError};
+use super::socket::{self, Far, Peer, SocketSink, SocketSource, stream_socket};
+use crate::{Duplex, EndpointError, LaneKind};
 
 /// How long connecting may take in all unless told otherwise.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -25,13 +24,7 @@ const BACKLOG: u32 = 4096;
 /// How long to wait before accepting again when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-stream_socket!(TcpStream, never, |stream: &TcpStream| {
-    match (stream.local_addr(), stream.peer_addr()) {
-        // A connection to an address of one's own goes through loopback, whatever the address.
-        (Ok(local), Ok(peer)) => peer.ip() == local.ip() || peer.ip().to_canonical().is_loopback(),
-        _ => false,
-    }
-});
+stream_socket!(TcpStream, never);
 
 /// A TCP peer that has closed says so with a reset, once something is sent to it.
 async fn never(_stream: &TcpStream) {
@@ -43,16 +36,15 @@ pub type TcpSource = SocketSource<TcpStream>;
 /// The writing half of a TCP connection.
 pub type TcpSink = SocketSink<TcpStream>;
 
-/// Connects to `host:port`, trying every address of the host within `timeout`.
+/// Connects to `host:port`, trying every address of the host within `timeout`. A literal address is not looked up; a
+/// name is, on a thread of its own, each time.
 ///
 /// # Errors
 /// `ErrorKind::Open` or `TimedOut`, with the last address's error as the cause.
 pub async fn connect(address: &str, timeout: Duration) -> Result<TcpStream, EndpointError> {
-    let what = format!("cannot connect to {address}");
+    let failed = |error| EndpointError::open(format!("cannot connect to {address}"), error);
     let deadline = Instant::now() + timeout;
-    let found = within(deadline, lookup_host(address))
-        .await
-        .map_err(|error| EndpointError::open(what.clone(), error))?;
+    let found = within(deadline, lookup_host(address)).await.map_err(failed)?;
     let addresses = found.collect::<Vec<_>>();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for (index, address) in addresses.iter().enumerate() {
@@ -63,7 +55,18 @@ pub async fn connect(address: &str, timeout: Duration) -> Result<TcpStream, Endp
             Err(error) => last = error,
         }
     }
-    Err(EndpointError::open(what, last))
+    Err(failed(last))
+}
+
+/// Connects to one address.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to(address: SocketAddr, timeout: Duration) -> Result<TcpStream, EndpointError> {
+    within(Instant::now() + timeout, TcpStream::connect(address))
+        .await
+        .map(tuned)
+        .map_err(|error| EndpointError::open(format!("cannot connect to {address}"), error))
 }
 
 async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -79,30 +82,52 @@ fn tuned(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A connection's name for people: `tcp://127.0.0.1:9000`.
-fn name(stream: &TcpStream) -> Arc<str> {
-    match stream.peer_addr() {
-        Ok(peer) => format!("tcp://{peer}").into(),
-        Err(_) => "tcp".into(),
+/// What is to be known of the other end, whose address the caller may know already.
+fn far(stream: &TcpStream, peer: Option<SocketAddr>) -> Far {
+    let Some(peer) = peer.or_else(|| stream.peer_addr().ok()) else {
+        return Far {
+            peer: Peer::Named("tcp".into()),
+            kind: LaneKind::Socket,
+        };
+    };
+    // A connection to an address of one's own goes through loopback, whatever the address.
+    let is_local = peer.ip().to_canonical().is_loopback()
+        || stream.local_addr().is_ok_and(|local| local.ip() == peer.ip());
+    Far {
+        peer: match peer {
+            SocketAddr::V4(peer) => Peer::Tcp(peer),
+            SocketAddr::V6(_) => Peer::Named(format!("tcp://{peer}").into()),
+        },
+        kind: if is_local {
+            LaneKind::LocalSocket
+        } else {
+            LaneKind::Socket
+        },
     }
 }
 
 /// A connection to be read only. Its other direction stays open until the source is dropped.
 pub fn source(stream: TcpStream) -> TcpSource {
-    let name = name(&stream);
-    socket::source(stream, name)
+    let far = far(&stream, None);
+    socket::source(stream, far)
 }
 
 /// A connection to be written only.
 pub fn sink(stream: TcpStream) -> TcpSink {
-    let name = name(&stream);
-    socket::sink(stream, name)
+    let far = far(&stream, None);
+    socket::sink(stream, far)
 }
 
 /// A connection as both ends of a relay.
 pub fn duplex(stream: TcpStream) -> Duplex {
-    let name = name(&stream);
-    socket::duplex(stream, name)
+    let far = far(&stream, None);
+    socket::duplex(stream, far)
+}
+
+/// The same to a peer whose address is known, which saves asking the system.
+pub fn duplex_with(stream: TcpStream, peer: SocketAddr) -> Duplex {
+    let far = far(&stream, Some(peer));
+    socket::duplex(stream, far)
 }
 
 /// A listening socket.

@@ -7,17 +7,16 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::polled::{HALF_CLOSED_PAUSE, PEER_CLOSED, is_dead};
-use super::socket::{self, SocketSink, SocketSource, stream_socket};
-use crate::{Duplex, EndpointError};
+use super::socket::{self, Far, Peer, SocketSink, SocketSource, stream_socket};
+use crate::{Duplex, EndpointError, LaneKind};
 
-stream_socket!(UnixStream, hung_up, |_| true);
+stream_socket!(UnixStream, hung_up);
 
 async fn hung_up(stream: &UnixStream) {
     loop {
@@ -51,21 +50,24 @@ pub async fn connect(path: &Path, timeout: Duration) -> Result<UnixStream, Endpo
 
 /// A connection to be read only.
 pub fn source(stream: UnixStream, path: &Path) -> UnixSource {
-    socket::source(stream, name(path))
+    socket::source(stream, far(path))
 }
 
 /// A connection to be written only.
 pub fn sink(stream: UnixStream, path: &Path) -> UnixSink {
-    socket::sink(stream, name(path))
+    socket::sink(stream, far(path))
 }
 
 /// A connection as both ends of a relay.
 pub fn duplex(stream: UnixStream, path: &Path) -> Duplex {
-    socket::duplex(stream, name(path))
+    socket::duplex(stream, far(path))
 }
 
-fn name(path: &Path) -> Arc<str> {
-    format!("unix:{}", path.display()).into()
+fn far(path: &Path) -> Far {
+    Far {
+        peer: Peer::Named(format!("unix:{}", path.display()).into()),
+        kind: LaneKind::LocalSocket,
+    }
 }
 
 /// A listening Unix socket. Its file is removed when it is dropped.

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use tidegate::{AbortReason, StopReason};
 
-use super::limits::Clock;
 use super::{Flow, Phase};
 use crate::handle::FlowState;
 use crate::report::{FlowError, FlowErrorKind, Report, Side};
@@ -18,6 +17,7 @@ pub(super) struct Aborting {
     pub(super) sink_gone: bool,
     pub(super) source_gone: bool,
 }
+
 impl<S: Source, K: Sink> Flow<S, K> {
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FlowError>> {
         self.shared.enter(FlowState::Draining);
@@ -79,10 +79,8 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
         let reason = reason.unwrap_or_else(|| abort_reason(&error));
         self.sink.abort(&reason);
-        self.clock = Clock {
-            moved: true,
-            ..Clock::default()
-        };
+        self.clock = None;
+        self.moved = true;
         self.held = Held::default();
         self.phase = Phase::Aborting(Box::new(Aborting {
             error,
@@ -109,7 +107,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
 
     pub(super) fn aborted(&mut self) -> FlowError {
         self.shared.enter(FlowState::Done);
-        self.shared.set_held(0);
         match std::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Aborting(aborting) => FlowError {
                 report: self.shared.report(),

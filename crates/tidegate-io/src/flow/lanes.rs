@@ -23,7 +23,7 @@ pub(super) enum Kerneled {
 impl<S: Source, K: Sink> Flow<S, K> {
     /// Whether bytes may travel in the kernel now: nobody needs to see or count out each of them.
     pub(super) fn in_kernel(&mut self) -> bool {
-        let seen = self.inspect.is_some() || self.rate.is_some() || self.total.is_some();
+        let seen = self.tolls.as_ref().is_some_and(|tolls| tolls.count());
         let bytes_read = self.shared.bytes_read.load(Relaxed);
         !seen
             && self

@@ -3,15 +3,17 @@
 //! Knows nothing of how bytes move; it looks after everything else has said that it waits.
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tidegate::TokenBucket;
 use tokio::time::{Instant, Sleep};
 
-use super::{Flow, Phase};
-use crate::handle::FlowState;
-use crate::rate;
+use super::{Flow, Inspect, Phase};
+use crate::handle::{FlowState, age};
+use crate::rate::{self, SharedRate};
 use crate::report::{FlowError, Side};
 use crate::{Blame, Confirmation, EndpointError, ErrorKind, Sink, Source};
 
@@ -23,21 +25,115 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// How long a sink may go without progress when the source has failed and only what it had given is to go out.
 const FAILED_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A limit in whole milliseconds, some seven weeks at most: idle flows are many, so it is kept small.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Millis(NonZeroU32);
+
+impl From<Duration> for Millis {
+    /// Rounds up: no limit becomes stricter.
+    fn from(limit: Duration) -> Self {
+        let whole_ms = limit.as_nanos().div_ceil(1_000_000);
+        let whole_ms = u32::try_from(whole_ms).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(whole_ms).unwrap_or(NonZeroU32::MIN))
+    }
+}
+
+impl From<Millis> for Duration {
+    fn from(limit: Millis) -> Self {
+        Self::from_millis(limit.0.get().into())
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) stall: Option<Duration>,
-    pub(super) drain: Duration,
+    pub(super) stall: Option<Millis>,
+    pub(super) drain: Millis,
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stall: None,
+            drain: DRAIN_DEFAULT.into(),
+        }
+    }
+}
+
+/// Who sees or counts out every byte of a flow.
+#[derive(Default)]
+pub(super) struct Tolls {
+    rate: Option<TokenBucket>,
+    pub(super) total: Option<SharedRate>,
+    pub(super) inspect: Option<Inspect>,
+}
+
+impl Tolls {
+    /// Whether anybody does now.
+    pub(super) fn count(&self) -> bool {
+        self.rate.is_some() || self.total.is_some() || self.inspect.is_some()
+    }
+
+    /// Changes the flow's own rate limit, or lifts it.
+    pub(super) fn set_rate(&mut self, bytes_per_second: Option<u64>, now: Duration) {
+        let rate = bytes_per_second.map(rate::per_second);
+        self.rate = rate.map(|rate| match self.rate.take() {
+            Some(mut bucket) => {
+                bucket.set_rate(rate, now);
+                bucket
+            }
+            None => TokenBucket::new(rate, now),
+        });
+    }
+
+    /// These bytes were read.
+    pub(super) fn took(&mut self, bytes: &[u8]) {
+        if let Some(rate) = &mut self.rate {
+            rate.spend(bytes.len() as u64, age(Instant::now()));
+        }
+        if let Some(total) = &self.total {
+            total.spend(bytes.len());
+        }
+        if let Some(inspect) = &mut self.inspect {
+            inspect(bytes);
+        }
+    }
+
+    /// How many bytes the rate limits let go now, or when to look again.
+    fn allowance(&mut self) -> Result<usize, Instant> {
+        if self.rate.is_none() && self.total.is_none() {
+            return Ok(usize::MAX);
+        }
+        let now = Instant::now();
+        let age = age(now);
+        let own = match &mut self.rate {
+            Some(bucket) => {
+                rate::allowed(bucket.allowance(u64::MAX, age)).map_err(|at| now + at.saturating_sub(age))
+            }
+            None => Ok(usize::MAX),
+        };
+        let total = self
+            .total
+            .as_ref()
+            .map_or(Ok(usize::MAX), |total| total.allowance(now));
+        match (own, total) {
+            (Ok(own), Ok(total)) => Ok(own.min(total)),
+            (Err(own), Err(total)) => Err(own.max(total)),
+            (Err(at), _) | (_, Err(at)) => Err(at),
+        }
+    }
+}
+
 /// Watches for progress with one timer that is moved as rarely as can be.
 #[derive(Default)]
 pub(super) struct Clock {
-    pub(super) timer: Option<Pin<Box<Sleep>>>,
-    pub(super) progress_at: Option<Instant>,
-    pub(super) moved: bool,
-    pub(super) unsent_bytes: Option<u64>,
+    timer: Option<Pin<Box<Sleep>>>,
+    progress_at: Option<Instant>,
+    unsent_bytes: Option<u64>,
     /// When the rate limit lets the next bytes go.
     pub(super) shaped_until: Option<Instant>,
 }
+
 /// What the deadlines say.
 pub(super) enum Verdict {
     /// Time has passed: look at everything again.
@@ -67,70 +163,57 @@ impl Clock {
         timer.as_mut().poll(cx)
     }
 }
+
 impl<S: Source, K: Sink> Flow<S, K> {
     /// How many bytes the rate limits let go now; none after setting when to look again.
     pub(super) fn allowance(&mut self) -> usize {
-        if self.rate.is_none() && self.total.is_none() {
-            return usize::MAX;
-        }
-        let now = Instant::now();
-        let age = self.shared.age(now);
-        let own = match &mut self.rate {
-            Some(bucket) => {
-                rate::allowed(bucket.allowance(u64::MAX, age)).map_err(|at| now + at.saturating_sub(age))
+        match self
+            .tolls
+            .as_mut()
+            .map_or(Ok(usize::MAX), |tolls| tolls.allowance())
+        {
+            Ok(bytes) => bytes,
+            Err(at) => {
+                self.clock().shaped_until = Some(at);
+                0
             }
-            None => Ok(usize::MAX),
-        };
-        let total = self
-            .total
-            .as_ref()
-            .map_or(Ok(usize::MAX), |total| total.allowance(now));
-        self.clock.shaped_until = own.err().max(total.err());
-        match (own, total) {
-            (Ok(own), Ok(total)) => own.min(total),
-            _ => 0,
+        }
+    }
+
+    fn clock(&mut self) -> &mut Clock {
+        self.clock.get_or_insert_default()
+    }
+
+    /// The limit that runs in this phase, if one does.
+    fn limit(&self) -> Option<Duration> {
+        if matches!(self.shared.state(), FlowState::Paused | FlowState::Shaped) {
+            return None;
+        }
+        let stall = self.limits.stall.map(Duration::from);
+        let drain = Duration::from(self.limits.drain);
+        match self.phase {
+            Phase::Moving if self.of_relay && self.shared.state() == FlowState::Reading => None,
+            Phase::Moving => stall,
+            Phase::Draining => Some(stall.map_or(drain, |stall| stall.min(drain))),
+            Phase::Stopping(ref error) if error.side.is_some() => Some(drain.min(FAILED_DRAIN_MAX)),
+            _ => Some(drain),
         }
     }
 
     /// Looks at the deadlines after everything else has said that it waits.
     pub(super) fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        let limit = match self.phase {
-            Phase::Moving if self.of_relay && self.shared.state() == FlowState::Reading => None,
-            Phase::Moving => self.limits.stall,
-            Phase::Draining => Some(
-                self.limits
-                    .stall
-                    .map_or(self.limits.drain, |stall| stall.min(self.limits.drain)),
-            ),
-            Phase::Stopping(ref error) if error.side.is_some() => {
-                Some(self.limits.drain.min(FAILED_DRAIN_MAX))
-            }
-            _ => Some(self.limits.drain),
+        let Some(limit) = self.limit() else {
+            return self.poll_shaped(cx);
         };
-        let waits_for_us = matches!(self.shared.state(), FlowState::Paused | FlowState::Shaped);
-        let limit = limit.filter(|_| !waits_for_us);
-        if limit.is_none() {
-            self.clock.progress_at = None;
-            if self.clock.shaped_until.is_none() {
-                self.clock.timer = None;
-                return Poll::Pending;
-            }
-        }
         let now = Instant::now();
-        let Some(limit) = limit else {
-            return self
-                .clock
-                .poll_until(cx, self.clock.shaped_until.unwrap_or(now))
-                .map(|()| Verdict::Again);
-        };
-        if self.clock.moved || self.clock.progress_at.is_none() {
-            self.clock.moved = false;
-            self.clock.progress_at = Some(now);
-            self.clock.unsent_bytes = None;
+        let moved = std::mem::take(&mut self.moved);
+        let clock = self.clock();
+        if moved || clock.progress_at.is_none() {
+            clock.progress_at = Some(now);
+            clock.unsent_bytes = None;
         }
         loop {
-            let since = self.clock.progress_at.unwrap_or(now);
-            let late = since + limit;
+            let late = self.clock().progress_at.unwrap_or(now) + limit;
             if now >= late && !self.sampled_progress(now) {
                 return Poll::Ready(self.late());
             }
@@ -139,9 +222,9 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 Phase::Stopping(_) => STOP_LOOK.min(limit / 4),
                 _ => limit / 4,
             };
-            let look =
-                (self.clock.progress_at.unwrap_or(now) + limit).min(now + often + Duration::from_millis(1));
-            match self.clock.poll_until(cx, look) {
+            let clock = self.clock();
+            let look = (clock.progress_at.unwrap_or(now) + limit).min(now + often + Duration::from_millis(1));
+            match clock.poll_until(cx, look) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) if self.stop_is_done() => return Poll::Ready(Verdict::Again),
                 Poll::Ready(()) => {
@@ -154,6 +237,21 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
     }
 
+    /// No limit runs: waits at most for the rate limit's next bytes.
+    fn poll_shaped(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let Some(clock) = &mut self.clock else {
+            return Poll::Pending;
+        };
+        clock.progress_at = None;
+        match clock.shaped_until {
+            Some(until) => clock.poll_until(cx, until).map(|()| Verdict::Again),
+            None => {
+                self.clock = None;
+                Poll::Pending
+            }
+        }
+    }
+
     fn stop_is_done(&self) -> bool {
         matches!(self.phase, Phase::Stopping(_)) && self.sink.unsent_bytes() == Some(0)
     }
@@ -161,11 +259,12 @@ impl<S: Source, K: Sink> Flow<S, K> {
     /// Whether something moved that nobody was woken for.
     fn sampled_progress(&mut self, now: Instant) -> bool {
         let unsent_bytes = self.sink.unsent_bytes();
-        let shrank = matches!((self.clock.unsent_bytes, unsent_bytes), (Some(old), Some(new)) if new < old);
-        self.clock.unsent_bytes = unsent_bytes;
         let busy = !matches!(self.phase, Phase::Moving) && self.sink.is_busy();
+        let clock = self.clock();
+        let shrank = matches!((clock.unsent_bytes, unsent_bytes), (Some(old), Some(new)) if new < old);
+        clock.unsent_bytes = unsent_bytes;
         if shrank || busy {
-            self.clock.progress_at = Some(now);
+            clock.progress_at = Some(now);
         }
         shrank || busy
     }

@@ -5,7 +5,6 @@
 use std::task::{Context, Poll};
 
 use tidegate::HoldReason;
-use tokio::time::Instant;
 
 use super::lanes::Kerneled;
 use super::{Flow, Out, Phase, Reads};
@@ -66,29 +65,21 @@ impl<S: Source, K: Sink> Flow<S, K> {
 
     pub(super) fn count_in(&mut self, count: usize) {
         Shared::count(&self.shared.bytes_read, count);
-        self.clock.moved = true;
+        self.moved = true;
         self.gate.wrote(count);
-        self.shared.set_held(self.gate.held());
         self.heed_gate();
     }
 
     pub(super) fn count_out(&mut self, count: usize) {
         Shared::count(&self.shared.bytes_sent, count);
-        self.clock.moved = true;
+        self.moved = true;
         self.gate.drained(count);
-        self.shared.set_held(self.gate.held());
         self.heed_gate();
     }
 
     fn took(&mut self, bytes: bytes::Bytes) {
-        if let Some(rate) = &mut self.rate {
-            rate.spend(bytes.len() as u64, self.shared.age(Instant::now()));
-        }
-        if let Some(total) = &self.total {
-            total.spend(bytes.len());
-        }
-        if let Some(inspect) = &mut self.inspect {
-            inspect(&bytes);
+        if let Some(tolls) = &mut self.tolls {
+            tolls.took(&bytes);
         }
         let count = bytes.len();
         self.held.push(bytes);

@@ -2,13 +2,12 @@
 //!
 //! Knows nothing of who asked; `handle` takes the wishes down.
 
-use tidegate::TokenBucket;
 use tokio::time::Instant;
 
 use super::ending::requested;
 use super::{Flow, Phase};
-use crate::handle::{WISH_ABORT, WISH_RATE, WISH_STOP};
-use crate::{Blame, EndpointError, ErrorKind, Sink, Source, rate};
+use crate::handle::{WISH_ABORT, WISH_RATE, WISH_STOP, age};
+use crate::{Blame, EndpointError, ErrorKind, Sink, Source};
 
 impl<S: Source, K: Sink> Flow<S, K> {
     pub(super) fn obey_wishes(&mut self) {
@@ -33,18 +32,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }
         if wishes & WISH_RATE != 0 {
             self.shared.granted(WISH_RATE);
-            let now = self.shared.age(Instant::now());
-            self.rate = self
-                .shared
-                .rate()
-                .map(rate::per_second)
-                .map(|rate| match self.rate.take() {
-                    Some(mut bucket) => {
-                        bucket.set_rate(rate, now);
-                        bucket
-                    }
-                    None => Box::new(TokenBucket::new(rate, now)),
-                });
+            let rate = self.shared.rate();
+            self.tolls
+                .get_or_insert_default()
+                .set_rate(rate, age(Instant::now()));
         }
     }
 }
