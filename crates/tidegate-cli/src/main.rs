@@ -18,6 +18,7 @@ mod checksum;
 mod config;
 mod copy;
 mod demo;
+mod descriptors;
 mod display;
 mod exit;
 mod ftp_user;

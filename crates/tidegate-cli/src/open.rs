@@ -14,9 +14,12 @@ pub(crate) mod tls;
 #[cfg(feature = "http")]
 pub(crate) mod web;
 
+use std::fmt;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::AbortReason;
@@ -385,20 +388,20 @@ impl Acceptor {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Accepted {
-                    peer: peer.to_string(),
-                    stream: Stream::Tcp(stream),
+                    peer: peer.into(),
+                    stream: Stream::Tcp(stream, peer),
                 }
             }
             #[cfg(unix)]
             Listener::Unix(listener) => Accepted {
-                peer: listener.path().display().to_string(),
+                peer: Peer::Other(listener.path().display().to_string().into()),
                 stream: Stream::Unix(listener.accept().await?),
             },
             #[cfg(feature = "tls")]
             Listener::Tls(listener, server) => {
                 let (stream, peer) = listener.accept().await?;
                 Accepted {
-                    peer: peer.to_string(),
+                    peer: peer.into(),
                     stream: Stream::Tls(stream, server.clone()),
                 }
             }
@@ -406,14 +409,39 @@ impl Acceptor {
     }
 }
 
+/// Who has come, as lines and snapshots name it. Small: every connection keeps one.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    V4(SocketAddrV4),
+    Other(Arc<str>),
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(_) => Self::Other(address.to_string().into()),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
 /// A connection that has come and said nothing yet.
 pub(crate) struct Accepted {
-    peer: String,
+    peer: Peer,
     stream: Stream,
 }
 
 enum Stream {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     #[cfg(unix)]
     Unix(UnixStream),
     /// Before its handshake.
@@ -423,16 +451,16 @@ enum Stream {
 
 impl Accepted {
     /// Who it is.
-    pub(crate) fn peer(&self) -> &str {
+    pub(crate) fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// Sends it away at once.
     pub(crate) fn refuse(self) {
         let mut end = match self.stream {
-            Stream::Tcp(stream) => tcp::duplex(stream),
+            Stream::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
             #[cfg(unix)]
-            Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer)),
+            Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer.to_string())),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, _) => tcp::duplex(stream),
         };
@@ -442,7 +470,7 @@ impl Accepted {
     /// Both its ends, after whatever greeting its kind needs.
     pub(crate) async fn greet(self, timeout: Duration) -> Result<Duplex, EndpointError> {
         Ok(match self.ready(timeout).await? {
-            Connection::Tcp(stream) => tcp::duplex(stream),
+            Connection::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
             #[cfg(unix)]
             Connection::Unix(stream, path) => unix::duplex(stream, Path::new(&path)),
             #[cfg(feature = "tls")]
@@ -452,9 +480,9 @@ impl Accepted {
 
     async fn ready(self, timeout: Duration) -> Result<Connection, EndpointError> {
         Ok(match self.stream {
-            Stream::Tcp(stream) => Connection::Tcp(stream),
+            Stream::Tcp(stream, peer) => Connection::Tcp(stream, peer),
             #[cfg(unix)]
-            Stream::Unix(stream) => Connection::Unix(stream, self.peer),
+            Stream::Unix(stream) => Connection::Unix(stream, self.peer.to_string()),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, server) => {
                 let server = server.handshake_timeout(timeout);
@@ -468,7 +496,7 @@ impl Accepted {
 
 /// A connection over which bytes can go.
 enum Connection {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     #[cfg(unix)]
     Unix(UnixStream, String),
     #[cfg(feature = "tls")]
@@ -478,7 +506,7 @@ enum Connection {
 impl Connection {
     fn source(self) -> BoxSource {
         match self {
-            Self::Tcp(stream) => Box::new(tcp::source(stream)),
+            Self::Tcp(stream, _) => Box::new(tcp::source(stream)),
             #[cfg(unix)]
             Self::Unix(stream, path) => Box::new(unix::source(stream, Path::new(&path))),
             #[cfg(feature = "tls")]
@@ -488,7 +516,7 @@ impl Connection {
 
     fn sink(self) -> BoxSink {
         match self {
-            Self::Tcp(stream) => Box::new(tcp::sink(stream)),
+            Self::Tcp(stream, _) => Box::new(tcp::sink(stream)),
             #[cfg(unix)]
             Self::Unix(stream, path) => Box::new(unix::sink(stream, Path::new(&path))),
             #[cfg(feature = "tls")]
@@ -542,7 +570,16 @@ impl Dialler {
         }
         match (self.address.scheme, &self.address.place) {
             (Scheme::Tcp, Place::HostPort { host, port }) => {
-                Ok(tcp::duplex(tcp::connect(&join(host, *port), self.timeout).await?))
+                match host.parse::<IpAddr>() {
+                    Ok(ip) => {
+                        let to = SocketAddr::new(ip, *port);
+                        Ok(tcp::duplex_with(tcp::connect_to(to, self.timeout).await?, to))
+                    }
+                    // Boxed, so that connections to a literal address keep no room for the lookup.
+                    Err(_) => Ok(tcp::duplex(
+                        Box::pin(tcp::connect(&join(host, *port), self.timeout)).await?,
+                    )),
+                }
             }
             #[cfg(unix)]
             (Scheme::Unix, Place::Path(path)) => {

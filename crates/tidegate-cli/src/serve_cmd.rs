@@ -3,7 +3,6 @@
 //! Knows no protocol.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
 
 use tidegate_io::endpoint::tcp;
 use tokio::sync::oneshot;
@@ -34,7 +33,7 @@ fn start(serve: &Serve, output: &OutputArgs) -> Result<Exit, Failure> {
     let defaults: &Defaults = &config.defaults;
     let settings = OutputSettings::resolve(output, None, defaults).map_err(usage)?;
     logging::start(logging::Kind::Service, &settings);
-    crate::relay_cmd::raise_descriptor_limit();
+    crate::descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -183,7 +182,7 @@ mod ftp {
     use tidegate_ftp::storage::Access;
     use tidegate_ftp::users::Users;
 
-    use super::{Duration, Ended, Instant, cannot, listen, obey, signals};
+    use super::{Ended, cannot, listen, obey, signals};
     use crate::args::{ServeFtpArgs, TlsArgs};
     use crate::exit::Exit;
     use crate::open::tls;
@@ -192,7 +191,6 @@ mod ftp {
     pub(super) async fn serve(args: &ServeFtpArgs) -> Result<Exit, Failure> {
         let signals = signals()?;
         let options = options(args)?;
-        let grace = options.limits.shutdown_grace;
         let server = Server::new(&args.dir, options).map_err(|error| match error {
             tidegate_ftp::server::ServeError::Nobody => Failure::usage(format!(
                 "{error}\n  try --anonymous, or --users FILE with lines from `tidegate ftp-user`"
@@ -204,16 +202,12 @@ mod ftp {
             tracing::info!("serving {} on ftp://{at}/", args.dir.display());
         }
         let run = |told: tokio::sync::oneshot::Receiver<()>| async move {
-            let (mark, marked) = std::sync::mpsc::channel();
-            server
-                .run(listener, async move {
-                    drop(told.await);
-                    let _ = mark.send(Instant::now());
-                })
-                .await;
-            // The server cuts what is left when the grace is over, and only then takes that long.
-            let waited = marked.try_recv().map_or(Duration::ZERO, |since| since.elapsed());
-            if waited >= grace { Ended::Cut } else { Ended::Whole }
+            let ended = server.run(listener, async move { drop(told.await) }).await;
+            if ended.sessions_cut > 0 {
+                Ended::Cut
+            } else {
+                Ended::Whole
+            }
         };
         Ok(obey(signals, run).await)
     }

@@ -254,3 +254,59 @@ fn out_of_descriptors_the_relay_goes_on() {
     drop(relay);
     drop(accepting);
 }
+
+/// Pipes among the descriptors of a process.
+#[cfg(target_os = "linux")]
+fn pipes(id: u32) -> usize {
+    let entries = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("pipe:"))
+        .count()
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes(id: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().split(' ').next().unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// Two spare pipes may stay, each with two ends.
+#[cfg(target_os = "linux")]
+const SPARE_PIPE_ENDS: usize = 4;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_rests_after_bulk_holds_no_buffer_and_no_pipe() {
+    const CONNECTIONS: usize = 150;
+    for lane in ["splice", "copy"] {
+        let (relay, port, origin) = relay(&["--lane", lane]);
+        let id = relay.child.id();
+        let connect = || {
+            let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let mut far = origin.accept().unwrap().0;
+            let mut writing = near.try_clone().unwrap();
+            let writer = thread::spawn(move || writing.write_all(&vec![7; MIB]).unwrap());
+            far.read_exact(&mut vec![0; MIB]).unwrap();
+            writer.join().unwrap();
+            (near, far)
+        };
+        let pipes_before = pipes(id);
+        // The first one pays for what is there once: code, arenas, spare buffers.
+        let first = connect();
+        let resident_before = resident_bytes(id);
+        let resting: Vec<_> = (1..CONNECTIONS).map(|_| connect()).collect();
+        until("pipes are given back", || {
+            pipes(id) <= pipes_before + SPARE_PIPE_ENDS
+        });
+        // A buffer earned by bulk has 64 KiB and more, the smallest one 8 KiB: a connection that kept one would show.
+        until("buffers are given back", || {
+            resident_bytes(id).saturating_sub(resident_before) < CONNECTIONS * 8 * 1024
+        });
+        drop((first, resting));
+    }
+}
