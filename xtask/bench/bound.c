@@ -4,6 +4,7 @@
  *   send HOST PORT BYTES            blast BYTES zero bytes at a listener
  *   recv PORT [RATE]                take one connection to its end; with RATE, that many bytes a second for 3 s
  *   relay-rw|relay-splice PORT HOST TO
+ *   many-rw|many-splice PORT HOST TO      any number of connections, one thread on epoll, 64 KiB a read
  *   file-rw|file-sendfile|file-splice PATH HOST PORT
  *   tofile PORT PATH
  *   pipe-splice                     stdin to stdout
@@ -17,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -128,6 +131,66 @@ static void do_recv(const char *port, long long rate) {
     fflush(stdout);
 }
 
+/* One end of a connection through the relay; `other` is the far one. */
+struct end { int fd, done; struct end *other; };
+
+static void watch(int ep, struct end *e) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.ptr = e};
+    if (epoll_ctl(ep, EPOLL_CTL_ADD, e->fd, &ev)) die("epoll_ctl");
+}
+
+/* Moves what is there, and waits where the other end is full: a bound, not a fair relay. Says whether it ended. */
+static int move(struct end *e, int *p, int spliced) {
+    for (;;) {
+        ssize_t n = spliced ? splice(e->fd, 0, p[1], 0, 65536, SPLICE_F_NONBLOCK | SPLICE_F_MOVE)
+                            : read(e->fd, buffer, 65536);
+        if (n < 0 && errno == EAGAIN) return 0;
+        if (n <= 0) { shutdown(e->other->fd, SHUT_WR); return 1; }
+        for (ssize_t done = 0; done < n;) {
+            ssize_t w = spliced ? splice(p[0], 0, e->other->fd, 0, n - done, SPLICE_F_MOVE)
+                                : write(e->other->fd, buffer + done, n - done);
+            if (w > 0) { done += w; continue; }
+            struct pollfd full = {.fd = e->other->fd, .events = POLLOUT};
+            if (errno != EAGAIN || poll(&full, 1, -1) < 0) return 1;
+        }
+        if (n < 65536 && !spliced) return 0;
+    }
+}
+
+static void relay_many(const char *port, const char *host, const char *to, int spliced) {
+    struct sockaddr_in a = at("127.0.0.1", port), b = at(host, to);
+    int one = 1, p[2], ep = epoll_create1(0), in = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    setsockopt(in, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (pipe(p) || bind(in, (struct sockaddr *)&a, sizeof a) || listen(in, 10000)) die("listen");
+    struct end listener = {.fd = in};
+    watch(ep, &listener);
+    for (;;) {
+        struct epoll_event ev[256];
+        int n = epoll_wait(ep, ev, 256, -1);
+        for (int i = 0; i < n; i++) {
+            struct end *e = ev[i].data.ptr;
+            if (e != &listener) {
+                if (!e->done && move(e, p, spliced)) {
+                    e->done = 1;
+                    if (e->other->done) { close(e->fd); close(e->other->fd); }
+                }
+                continue;
+            }
+            for (int fd; (fd = accept4(in, 0, 0, SOCK_NONBLOCK)) >= 0;) {
+                struct end *pair = calloc(2, sizeof *pair);
+                pair[0] = (struct end){.fd = fd, .other = pair + 1};
+                pair[1] = (struct end){.fd = socket(AF_INET, SOCK_STREAM, 0), .other = pair};
+                if (connect(pair[1].fd, (struct sockaddr *)&b, sizeof b)) die("connect");
+                fcntl(pair[1].fd, F_SETFL, O_NONBLOCK);
+                for (int k = 0; k < 2; k++) {
+                    setsockopt(pair[k].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                    watch(ep, pair + k);
+                }
+            }
+        }
+    }
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
     if (!strcmp(mode, "send") && argc == 5) do_send(argv[2], argv[3], atoll(argv[4]));
@@ -138,6 +201,8 @@ int main(int argc, char **argv) {
         else copy_rw(in, out, MIB);
         shutdown(out, SHUT_WR);
         copy_rw(out, in, MIB);
+    } else if (!strncmp(mode, "many-", 5) && argc == 5) {
+        relay_many(argv[2], argv[3], argv[4], !strcmp(mode, "many-splice"));
     } else if (!strncmp(mode, "file-", 5) && argc == 5) {
         int in = open(argv[2], O_RDONLY), out = dial(argv[3], argv[4]);
         if (in < 0) die(argv[2]);

@@ -1,12 +1,13 @@
 //! The relays and copiers Tidegate is measured against, each as a command line. Knows no figure.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use super::rig;
-use crate::shell::find;
+use crate::shell::{find, peers_dir};
 
 /// A relay from a listening port to a target port.
 pub(crate) struct Relay {
@@ -24,6 +25,8 @@ pub(crate) enum Many {
     One,
     /// Any number.
     Any,
+    /// Any number, and only of interest with many.
+    Crowd,
 }
 
 impl Relay {
@@ -35,8 +38,19 @@ impl Relay {
     }
 }
 
-/// The relays that can be had here, Tidegate first.
+/// The relays for one connection that can be had here, Tidegate first.
 pub(crate) fn relays() -> Vec<Relay> {
+    all().filter(|relay| relay.many != Many::Crowd).collect()
+}
+
+/// The relays for a crowd of connections. socat starts a process for each, which is another trade: it is left out.
+pub(crate) fn crowd() -> Vec<Relay> {
+    all()
+        .filter(|relay| relay.many != Many::One && !relay.name.starts_with("socat"))
+        .collect()
+}
+
+fn all() -> impl Iterator<Item = Relay> {
     let all = [
         (
             "tidegate",
@@ -47,17 +61,20 @@ pub(crate) fn relays() -> Vec<Relay> {
         ("tidegate --lane splice", Many::Any, "", tidegate_splice),
         ("C read/write 1 MiB", Many::One, "", c_rw),
         ("C splice", Many::One, "", c_splice),
+        ("C epoll read/write", Many::Crowd, "", c_many_rw),
+        ("C epoll splice", Many::Crowd, "", c_many_splice),
         ("nginx stream 256k", Many::Any, "nginx", nginx),
         ("haproxy", Many::Any, "haproxy", haproxy),
         ("haproxy splice", Many::Any, "haproxy", haproxy_splice),
         ("socat", Many::Any, "socat", socat),
         ("socat -b64k", Many::Any, "socat", socat_64k),
         ("copy_bidirectional", Many::Any, "", tokio_relay),
+        ("Twisted portforward", Many::Crowd, "", twisted),
     ];
     all.into_iter()
         .filter(|(_, _, program, _)| program.is_empty() || find(program).is_some())
+        .filter(|(name, ..)| *name != "Twisted portforward" || python().exists())
         .map(|(name, many, _, command)| Relay { name, many, command })
-        .collect()
 }
 
 fn addresses(listen: u16, to: u16) -> [String; 2] {
@@ -92,6 +109,31 @@ fn c_rw(listen: u16, to: u16) -> Result<Command> {
 
 fn c_splice(listen: u16, to: u16) -> Result<Command> {
     Ok(c_with("relay-splice", listen, to))
+}
+
+fn c_many_rw(listen: u16, to: u16) -> Result<Command> {
+    Ok(c_with("many-rw", listen, to))
+}
+
+fn c_many_splice(listen: u16, to: u16) -> Result<Command> {
+    Ok(c_with("many-splice", listen, to))
+}
+
+/// The interpreter of the peers' own environment, which has Twisted.
+fn python() -> PathBuf {
+    std::env::var_os("TIDEGATE_PYTHON").map_or_else(|| peers_dir().join("venv/bin/python"), Into::into)
+}
+
+fn twisted(listen: u16, to: u16) -> Result<Command> {
+    let program = format!(
+        "from twisted.internet import reactor\n\
+         from twisted.protocols.portforward import ProxyFactory\n\
+         reactor.listenTCP({listen}, ProxyFactory('127.0.0.1', {to}), backlog=10000, interface='127.0.0.1')\n\
+         reactor.run()\n"
+    );
+    let mut command = Command::new(python());
+    command.args(["-c", &program]);
+    Ok(command)
 }
 
 fn socat_with(flags: &[&str], listen: u16, to: u16) -> Command {
