@@ -9,11 +9,12 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use crate::connection::{End, Lane};
+use crate::forward::{debug_held, forward};
 use crate::sync::{Mutex, lock};
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
-    HalfClose, Hold, HoldReason, Loss, Marks, Outcome, Over, Pressure, Producer, Protocol, PushProducer,
-    ReadHold, Refusal, Stage, StopReason, Transport, WriteError,
+    HalfClose, Loss, Marks, Outcome, Over, Producer, Protocol, PushProducer, ReadHold, Refusal, Stage,
+    StopReason, Transport, WriteError,
 };
 
 /// Hands what is written to a protocol as what it receives, and lets it answer into another consumer.
@@ -67,52 +68,18 @@ impl ProtocolConsumer {
         self.stage.outcome()
     }
 
-    /// One more reason for the producer not to run, until the guard is dropped.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        self.stage.hold(reason)
-    }
-
-    /// Bytes accepted and not yet taken by the protocol.
-    pub fn held(&self) -> usize {
-        self.stage.held()
-    }
+    forward!(stage: hold held);
 }
 
 impl Consumer for ProtocolConsumer {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.stage.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.stage.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.stage.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.stage.write_list(data)
-    }
+    forward!(stage: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for ProtocolConsumer {
-    fn finish(&self) {
-        self.stage.finish();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.stage.abort(reason);
-    }
+    forward!(stage: finish abort);
 }
 
-impl fmt::Debug for ProtocolConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProtocolConsumer")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
+debug_held!(ProtocolConsumer);
 
 /// The consumer a connected protocol writes to when its answers go to `answers`.
 pub(crate) fn answering(
@@ -124,12 +91,12 @@ pub(crate) fn answering(
         over: Over::new(Arc::clone(&answers)),
         end: Arc::downgrade(end),
     };
-    let stage = Stage::new(marks, BelowPause::Relay, below);
-    if let Err(refused) = answers.register_producer(Producer::push(Arc::new(stage.handle()))) {
-        stage.disconnect();
-        return Err(refused);
-    }
-    Ok(Arc::new(stage))
+    Ok(Arc::new(Stage::before(
+        &answers,
+        marks,
+        BelowPause::Relay,
+        below,
+    )?))
 }
 
 /// The lower half of what a protocol writes to: tells its end of the connection how it ended.

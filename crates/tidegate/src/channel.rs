@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
+use crate::forward::{debug_held, forward};
 use crate::gate::{Ended, Gate, HoldReason};
 use crate::hold::{Hold, Holding};
 use crate::mutants::{self, Mutant};
@@ -158,21 +159,7 @@ impl Sender {
 }
 
 impl Consumer for Sender {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.shared.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.shared.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.shared.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.shared.write_list(data)
-    }
+    forward!(shared: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for Sender {
@@ -491,21 +478,7 @@ impl Holding for Shared {
     }
 }
 
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
+debug_held!(Sender Receiver);
 
 impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

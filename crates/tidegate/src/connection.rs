@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::front::total;
+use crate::forward::forward;
 use crate::signals::Panicked;
+use crate::stage::{cut, total};
 use crate::sync::{Mutex, lock};
 use crate::{
-    AbortReason, Accepted, AlreadyRegistered, Below, Consumer, FinishableConsumer, Finished, HalfClose, Hold,
-    HoldReason, Loss, Pressure, Producer, Protocol, ReadHold, StageHandle, Transport, WriteError,
+    AbortReason, Accepted, Below, Consumer, FinishableConsumer, Finished, HalfClose, Hold, HoldReason, Loss,
+    Protocol, ReadHold, StageHandle, Transport,
 };
 
 /// See the module's page.
@@ -287,27 +288,11 @@ struct Link {
 }
 
 impl Consumer for Link {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.out.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.out.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.out.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.out.write_list(data)
-    }
+    forward!(out: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for Link {
-    fn finish(&self) {
-        self.out.finish();
-    }
+    forward!(out: finish);
 
     /// Both directions: a connection that is half cut does not exist. Each lane tells its ends in its own time.
     fn abort(&self, reason: AbortReason) {
@@ -454,7 +439,7 @@ impl Below for Lane {
         if permit == 0 {
             return Accepted::Wait;
         }
-        let now = within(held, permit);
+        let now = cut(held, permit);
         let bytes = (turns.pump)(&now).clamp(1, total(&now));
         let accepted = self.reader.deliver(joined(&now, bytes));
         if let Accepted::Took(bytes) = accepted {
@@ -470,16 +455,6 @@ impl Below for Lane {
     fn abort(&self, reason: AbortReason) {
         let _ = self.end_in_turn(Ending::Abort(reason));
     }
-}
-
-fn within(held: &[Bytes], bytes_max: usize) -> Vec<Bytes> {
-    let mut left = bytes_max;
-    let cut = |piece: &Bytes| {
-        let bytes = piece.len().min(left);
-        left -= bytes;
-        piece.slice(..bytes)
-    };
-    held.iter().map(cut).filter(|piece| !piece.is_empty()).collect()
 }
 
 /// The first `bytes` of `held` in one piece; without a copy if they are in one already.

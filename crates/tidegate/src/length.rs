@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::forward::forward;
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
-    Hold, HoldReason, Marks, Outcome, Over, Pressure, Producer, Refusal, Stage, StageHandle, StopReason,
-    WriteError,
+    Marks, Over, Pressure, Refusal, Stage, StageHandle, StopReason, WriteError,
 };
 
 /// Stands in front of a consumer and sees to it that exactly so many bytes reach it before its end.
@@ -79,11 +79,7 @@ impl ExactLength {
             length,
             taken: Arc::clone(&taken),
         };
-        let stage = Stage::new(marks, BelowPause::Buffer, below);
-        if let Err(refused) = consumer.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.disconnect();
-            return Err(refused);
-        }
+        let stage = Stage::before(&consumer, marks, BelowPause::Buffer, below)?;
         Ok(Self { stage, length, taken })
     }
 
@@ -92,20 +88,7 @@ impl ExactLength {
         self.length - self.taken.load(Ordering::Acquire)
     }
 
-    /// How the stream ends.
-    pub fn outcome(&self) -> Outcome {
-        self.stage.outcome()
-    }
-
-    /// One more reason for the producer not to run, until the guard is dropped.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        self.stage.hold(reason)
-    }
-
-    /// Bytes accepted and not yet taken from below.
-    pub fn held(&self) -> usize {
-        self.stage.held()
-    }
+    forward!(stage: outcome hold held);
 
     /// Counts `bytes` as written, unless they pass the end.
     fn reserve(&self, bytes: u64) -> bool {
@@ -143,13 +126,7 @@ impl ExactLength {
 }
 
 impl Consumer for ExactLength {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.stage.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.stage.unregister_producer();
-    }
+    forward!(stage: register_producer unregister_producer);
 
     fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
         self.admit(data.len(), data, |data| self.stage.write(data))
@@ -164,13 +141,7 @@ impl Consumer for ExactLength {
 }
 
 impl FinishableConsumer for ExactLength {
-    fn finish(&self) {
-        self.stage.finish();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.stage.abort(reason);
-    }
+    forward!(stage: finish abort);
 }
 
 /// The lower half: looks at the end whether all came.

@@ -173,7 +173,7 @@ mod bucket;
 mod channel;
 mod connection;
 mod consumer;
-mod front;
+mod forward;
 pub mod gate;
 mod hold;
 #[cfg(feature = "laws")]

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::adapters::answering;
 use crate::connection::{End, Lane, Pump};
-use crate::front::total;
+use crate::forward::{debug_held, forward};
+use crate::stage::total;
 use crate::{
-    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Hold, HoldReason, Marks,
-    Outcome, Pressure, Producer, Protocol, Stage, WriteError,
+    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Marks, Protocol, Stage,
 };
 
 /// A pump that delivers each write as it was made.
@@ -165,48 +165,15 @@ impl Relay {
         turn(&self.stage, self.stage.held())
     }
 
-    /// How the stream ends.
-    pub fn outcome(&self) -> Outcome {
-        self.stage.outcome()
-    }
-
-    /// One more reason for the producer not to run, until the guard is dropped.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        self.stage.hold(reason)
-    }
-
-    /// Bytes accepted and not yet delivered.
-    pub fn held(&self) -> usize {
-        self.stage.held()
-    }
+    forward!(stage: outcome hold held);
 }
 
 impl Consumer for Relay {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.stage.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.stage.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.stage.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.stage.write_list(data)
-    }
+    forward!(stage: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for Relay {
-    fn finish(&self) {
-        self.stage.finish();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.stage.abort(reason);
-    }
+    forward!(stage: finish abort);
 }
 
 impl Drop for Relay {
@@ -220,10 +187,4 @@ impl Drop for Relay {
     }
 }
 
-impl fmt::Debug for Relay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Relay")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
+debug_held!(Relay);

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use crate::front::pass;
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, FinishableConsumer, Finished, Marks, Over,
     Producer, PullProducer, Stage, StageHandle, StopReason,
@@ -65,22 +64,18 @@ pub fn buffered(consumer: Arc<dyn FinishableConsumer>, marks: Marks) -> Result<P
 pub fn pull(consumer: Arc<dyn FinishableConsumer>, marks: Marks) -> Result<PullProxy, AlreadyRegistered> {
     let asked = Arc::new(AtomicBool::new(false));
     let below = Answers {
-        consumer: Arc::clone(&consumer),
+        over: Over::new(Arc::clone(&consumer)),
         asked: Arc::clone(&asked),
         bytes_max: marks.chunk(),
     };
     let stage = Stage::new(marks, BelowPause::Buffer, |_| below);
     let handle = stage.handle();
-    if let Err(refused) = consumer.register_producer(Producer::pull(Arc::new(Pulled { asked, handle }))) {
-        stage.disconnect();
-        return Err(refused);
-    }
-    Ok(stage)
+    stage.joined(&*consumer, Producer::pull(Arc::new(Pulled { asked, handle })))
 }
 
 /// The lower half of a [`PullProxy`].
 pub struct Answers {
-    consumer: Arc<dyn FinishableConsumer>,
+    over: Over,
     asked: Arc<AtomicBool>,
     bytes_max: usize,
 }
@@ -90,21 +85,18 @@ impl Below for Answers {
         // Taken back before the write: the next pull may come from inside it.
         if self.asked.swap(false, Ordering::AcqRel) {
             // A refused answer is asked for again from below, once there is room.
-            pass(&*self.consumer, held, self.bytes_max)
+            self.over.pass(held, self.bytes_max)
         } else {
             Accepted::Wait
         }
     }
 
     fn finish(&self) -> Finished {
-        self.consumer.unregister_producer();
-        self.consumer.finish();
-        Finished::Done
+        self.over.finish()
     }
 
     fn abort(&self, reason: AbortReason) {
-        self.consumer.unregister_producer();
-        self.consumer.abort(reason);
+        self.over.abort(reason);
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
+use crate::forward::forward;
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
-    Marks, Outcome, Over, Pressure, Producer, PullProducer, Stage, WriteError,
+    Marks, Outcome, Over, Producer, PullProducer, Stage,
 };
 
 /// A pull producer at work for a consumer that sees a push producer.
@@ -58,16 +59,10 @@ impl PullToPush {
         consumer: Arc<dyn FinishableConsumer>,
         source: impl FnOnce(Arc<dyn Consumer>) -> Arc<P>,
     ) -> Result<Self, AlreadyRegistered> {
-        let below = |_| Unregisters {
-            over: Over::new(Arc::clone(&consumer)),
-            consumer: Arc::clone(&consumer),
-        };
+        let below = |_| Unregisters(Over::new(Arc::clone(&consumer)));
         // Low 0: the next chunk is asked for when nothing is held. A chunk itself may have any size.
-        let stage = Arc::new(Stage::new(Marks::TWISTED, BelowPause::Relay, below));
-        if let Err(refused) = consumer.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.disconnect();
-            return Err(refused);
-        }
+        let stage = Stage::before(&consumer, Marks::TWISTED, BelowPause::Relay, below)?;
+        let stage = Arc::new(stage);
         let (to, ends) = (stage.consumer(), Arc::downgrade(&stage));
         let source = source(Arc::new(Intake { to, ends }));
         stage.register_producer(Producer::pull(source))?;
@@ -101,9 +96,7 @@ struct Intake {
 }
 
 impl Consumer for Intake {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.to.register_producer(producer)
-    }
+    forward!(to: register_producer write write_list);
 
     fn unregister_producer(&self) {
         self.to.unregister_producer();
@@ -111,33 +104,22 @@ impl Consumer for Intake {
             stage.finish();
         }
     }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.to.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.to.write_list(data)
-    }
 }
 
 /// The lower half: its end is the end of a registration, not of the stream.
-struct Unregisters {
-    over: Over,
-    consumer: Arc<dyn FinishableConsumer>,
-}
+struct Unregisters(Over);
 
 impl Below for Unregisters {
     fn accept(&self, held: &[Bytes]) -> Accepted {
-        self.over.accept(held)
+        self.0.accept(held)
     }
 
     fn finish(&self) -> Finished {
-        self.consumer.unregister_producer();
+        self.0.unregister();
         Finished::Done
     }
 
     fn abort(&self, reason: AbortReason) {
-        self.over.abort(reason);
+        self.0.abort(reason);
     }
 }

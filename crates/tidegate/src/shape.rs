@@ -3,19 +3,18 @@
 //! Knows no clock: it is told the time, and says when it wants to be told next. What the rate allows is the business
 //! of the token bucket.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::front::{pass, total};
+use crate::forward::{debug_held, forward};
+use crate::stage::total;
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::{
     AbortReason, Accepted, Allowance, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer,
-    Finished, Hold, HoldReason, Limiter, Marks, Outcome, Over, Pressure, Producer, Rate, Stage, StageHandle,
-    WriteError,
+    Finished, Limiter, Marks, Over, Rate, Stage, StageHandle,
 };
 
 /// Stands in front of a consumer and shapes what passes by a [`Limiter`], which others may share.
@@ -60,15 +59,10 @@ impl Shaper {
         let timer = Arc::new(Timer::new(now));
         let below = |_: StageHandle| Shaped {
             over: Over::new(Arc::clone(&consumer)),
-            consumer: Arc::clone(&consumer),
             limiter: limiter.clone(),
             timer: Arc::clone(&timer),
         };
-        let stage = Stage::new(marks, BelowPause::Buffer, below);
-        if let Err(refused) = consumer.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.disconnect();
-            return Err(refused);
-        }
+        let stage = Stage::before(&consumer, marks, BelowPause::Buffer, below)?;
         Ok(Self {
             stage,
             timer,
@@ -93,62 +87,22 @@ impl Shaper {
         self.stage.handle().poke();
     }
 
-    /// How the stream ends.
-    pub fn outcome(&self) -> Outcome {
-        self.stage.outcome()
-    }
-
-    /// One more reason for the producer not to run, until the guard is dropped.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        self.stage.hold(reason)
-    }
-
-    /// Bytes accepted and not yet taken from below.
-    pub fn held(&self) -> usize {
-        self.stage.held()
-    }
+    forward!(stage: outcome hold held);
 }
 
 impl Consumer for Shaper {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.stage.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.stage.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.stage.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.stage.write_list(data)
-    }
+    forward!(stage: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for Shaper {
-    fn finish(&self) {
-        self.stage.finish();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.stage.abort(reason);
-    }
+    forward!(stage: finish abort);
 }
 
-impl fmt::Debug for Shaper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shaper")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
+debug_held!(Shaper);
 
 /// The lower half: asks the limiter before it hands on.
 struct Shaped {
     over: Over,
-    consumer: Arc<dyn FinishableConsumer>,
     limiter: Limiter,
     timer: Arc<Timer>,
 }
@@ -163,7 +117,7 @@ impl Below for Shaped {
                 return Accepted::Wait;
             }
         };
-        let accepted = pass(&*self.consumer, held, allowed);
+        let accepted = self.over.pass(held, allowed);
         if let Accepted::Took(bytes) = accepted {
             self.limiter.spend(bytes as u64, now);
         }

@@ -18,21 +18,28 @@
 //! After `finish`, when nothing is held and no producer is registered, [`Below::finish`] is called once. After any other
 //! end, whoever caused it, [`Below::abort`] is called once, and what was held is dropped.
 
-use std::collections::VecDeque;
+mod drain;
+mod line;
+mod over;
+
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use crate::gate::{Ended, Gate, HoldReason};
+use crate::forward::forward;
+use crate::gate::HoldReason;
 use crate::hold::{Hold, Holding};
-use crate::mutants::{self, Mutant};
-use crate::outcome::{Delivered, Outcome, Verdict};
-use crate::signals::{Inner, Later, Panicked, Shell, Signals};
+use crate::outcome::{Outcome, Verdict};
+use crate::signals::Signals;
 use crate::{
-    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Marks, Pressure, Producer, PushProducer,
-    Refusal, StopReason, WriteError,
+    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Marks, Producer, PushProducer, StopReason,
 };
+
+use self::drain::{Core, Operations};
+use self::line::Line;
+pub use self::over::Over;
+pub(crate) use self::over::{cut, total};
 
 /// What a stage hands on to. All calls come without a lock; `accept` and the ends come one at a time.
 pub trait Below: Send + Sync + 'static {
@@ -99,18 +106,50 @@ impl<B: Below> Stage<B> {
         let outcome = verdict.outcome();
         let core = Arc::new_cyclic(|weak: &Weak<Core<B>>| {
             let weak: Weak<dyn Operations> = weak.clone();
-            let line = Line {
-                verdict,
-                ..Line::new()
-            };
             Core {
                 below: below(StageHandle { core: weak }),
-                signals: Signals::new(marks, line),
+                signals: Signals::new(marks, Line::new(verdict)),
                 on_pause,
                 outcome,
             }
         });
         Self { core }
+    }
+
+    /// A stage in front of `consumer`, registered with it as its push producer, for a [`Below`] that hands on to it.
+    ///
+    /// # Errors
+    /// [`AlreadyRegistered`] when `consumer` has a producer; nothing is ended then.
+    pub fn before(
+        consumer: &Arc<dyn FinishableConsumer>,
+        marks: Marks,
+        on_pause: BelowPause,
+        below: impl FnOnce(StageHandle) -> B,
+    ) -> Result<Self, AlreadyRegistered> {
+        let stage = Self::new(marks, on_pause, below);
+        let producer = Producer::push(Arc::new(stage.handle()));
+        stage.joined(&**consumer, producer)
+    }
+
+    /// Registers `producer`, which signals this stage, with the consumer below. Only now, for a consumer that is full or
+    /// dead says so from inside this call, and the handle works once the stage is made.
+    pub(crate) fn joined(
+        self,
+        consumer: &dyn Consumer,
+        producer: Producer,
+    ) -> Result<Self, AlreadyRegistered> {
+        match consumer.register_producer(producer) {
+            Ok(()) => Ok(self),
+            Err(refused) => {
+                self.disconnect();
+                Err(refused)
+            }
+        }
+    }
+
+    /// Takes note that there is nothing below after all: no end is passed on.
+    pub(crate) fn disconnect(&self) {
+        self.core.signals.look(|inner| inner.shell.ended = true);
     }
 
     /// What it hands on to.
@@ -143,39 +182,14 @@ impl<B: Below> Stage<B> {
     pub fn held(&self) -> usize {
         self.core.signals.look(|inner| inner.gate.held())
     }
-
-    /// Takes note that there is nothing below after all: no end is passed on.
-    pub(crate) fn disconnect(&self) {
-        self.core.signals.look(|inner| inner.shell.ended = true);
-    }
 }
 
 impl<B: Below> Consumer for Stage<B> {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.core.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.core.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.core.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.core.write_list(data)
-    }
+    forward!(core: register_producer unregister_producer write write_list);
 }
 
 impl<B: Below> FinishableConsumer for Stage<B> {
-    fn finish(&self) {
-        self.core.change(|gate, _| gate.finish());
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.core.abort(reason);
-    }
+    forward!(core: finish abort);
 }
 
 impl<B: Below> Drop for Stage<B> {
@@ -200,7 +214,7 @@ impl StageHandle {
 
     /// Cuts the stream short from the writing side.
     pub fn abort(&self, reason: AbortReason) {
-        self.with(|core| core.abort(reason));
+        self.with(|core| core.cut(reason));
     }
 
     /// The end that [`Finished::Later`] announced is done.
@@ -235,407 +249,6 @@ impl PushProducer for StageHandle {
     }
 }
 
-struct Core<B> {
-    below: B,
-    signals: Signals<Line>,
-    on_pause: BelowPause,
-    outcome: Outcome,
-}
-
-/// What is kept under the lock: bytes not yet handed on, and who is at it.
-struct Line {
-    pieces: VecDeque<Bytes>,
-    /// An empty queue that keeps its memory from one drainer to the next.
-    spare: VecDeque<Bytes>,
-    /// A thread is handing on, or about to.
-    draining: bool,
-    /// `Below` said to wait and nobody poked since.
-    waits: bool,
-    /// The consumer below paused us.
-    paused: bool,
-    /// A poke came; if it came while `Below` was being asked, its answer is out of date.
-    poked: bool,
-    /// The end was handed on.
-    ended: bool,
-    /// The gate's death was seen.
-    dead: bool,
-    verdict: Verdict,
-    accepted: u64,
-}
-
-/// What the drainer does next, without the lock.
-enum Step {
-    Offer,
-    Finish,
-    Abort(AbortReason),
-    Leave,
-}
-
-/// A stage without its type.
-trait Operations: Send + Sync {
-    fn poke(&self);
-    fn close(&self, reason: StopReason);
-    fn abort(&self, reason: AbortReason);
-    fn complete(&self);
-    fn paused_below(&self);
-    fn resumed_below(&self);
-    fn hold_one(self: Arc<Self>, reason: HoldReason) -> Hold;
-}
-
-impl Line {
-    fn new() -> Self {
-        Self {
-            pieces: VecDeque::new(),
-            spare: VecDeque::new(),
-            draining: false,
-            waits: false,
-            paused: false,
-            poked: false,
-            ended: false,
-            dead: false,
-            verdict: Verdict::new(),
-            accepted: 0,
-        }
-    }
-
-    /// What the drainer is to do. `batch` is what it took out before and has not handed on.
-    fn step(&mut self, gate: &mut Gate, batch: &mut VecDeque<Bytes>) -> Step {
-        if self.ended {
-            return Step::Leave;
-        }
-        if let Some(reason) = gate.death() {
-            self.ended = true;
-            return Step::Abort(match reason.clone() {
-                StopReason::Aborted(reason) => reason,
-                other => AbortReason::Stopped(Arc::new(other)),
-            });
-        }
-        if gate.closing() {
-            self.ended = true;
-            gate.close();
-            return Step::Finish;
-        }
-        if batch.is_empty() {
-            if batch.capacity() == 0 {
-                std::mem::swap(batch, &mut self.spare);
-            }
-            std::mem::swap(batch, &mut self.pieces);
-        }
-        if batch.is_empty() || self.waits || self.paused {
-            return Step::Leave;
-        }
-        self.poked = false;
-        Step::Offer
-    }
-
-    /// Whether a drainer would find anything to do.
-    fn has_step(&self, gate: &Gate) -> bool {
-        let can_offer = !self.pieces.is_empty() && !self.waits && !self.paused;
-        !self.ended && (can_offer || gate.closing() || gate.death().is_some())
-    }
-
-    /// `Below` said to wait; if a poke came meanwhile that is out of date.
-    fn wait(&mut self) {
-        self.waits = !self.poked || mutants::is(Mutant::PokeIsForgotten);
-    }
-
-    /// Puts back, in front, what was taken out and not handed on.
-    fn put_back(&mut self, batch: &mut VecDeque<Bytes>) {
-        if self.pieces.is_empty() {
-            std::mem::swap(batch, &mut self.pieces);
-        }
-        while let Some(piece) = batch.pop_back() {
-            self.pieces.push_front(piece);
-        }
-        std::mem::swap(batch, &mut self.spare);
-    }
-
-    fn push(&mut self, piece: Bytes, later: &mut Later) {
-        if piece.is_empty() {
-            later.discard([piece]);
-        } else {
-            self.pieces.push_back(piece);
-        }
-    }
-}
-
-impl Shell for Line {
-    fn settle(&mut self, gate: &mut Gate, later: &mut Later) {
-        if let Some(reason) = gate.death()
-            && !self.dead
-        {
-            self.dead = true;
-            later.discard(self.pieces.drain(..));
-            later.wake_all(self.verdict.decide(Err(reason.clone())));
-        }
-    }
-}
-
-impl<B: Below> Core<B> {
-    /// Changes the gate, delivers, hands on what can be handed on.
-    fn change<R>(&self, change: impl FnOnce(&mut Gate, &mut Line) -> R) -> R {
-        let (result, mut panicked) = self
-            .signals
-            .change_catching(|inner, _| change(&mut inner.gate, &mut inner.shell));
-        self.drain(&mut panicked);
-        panicked.rethrow();
-        result
-    }
-
-    /// Takes a write under the lock, hands on, and delivers what is then due.
-    fn take<D>(&self, bytes: usize, data: D, push: impl FnOnce(&mut Line, &mut Later, D)) -> Taken<D> {
-        let mut later = Later::default();
-        let refused = self.signals.look(|inner| {
-            if let Err(refusal) = inner.gate.admit(bytes) {
-                return Some((refusal, data));
-            }
-            inner.gate.wrote(bytes);
-            push(&mut inner.shell, &mut later, data);
-            None
-        });
-        let mut panicked = Panicked::default();
-        later.run(&mut panicked);
-        self.drain(&mut panicked);
-        panicked.rethrow();
-        match refused {
-            Some((refusal, data)) => Err(WriteError { refusal, data }),
-            None => Ok(self.signals.look(|inner| inner.gate.pressure())),
-        }
-    }
-
-    /// Hands on until nothing can be; then delivers; and again, if that brought something new. Leaves what is due to be
-    /// delivered to nobody else: it looks itself, also when another thread is the drainer.
-    fn drain(&self, panicked: &mut Panicked) {
-        loop {
-            let mine = self.signals.look(|inner| {
-                let free = !inner.shell.draining && inner.shell.has_step(&inner.gate);
-                inner.shell.draining |= free;
-                free
-            });
-            if mine {
-                self.hand_on(panicked);
-            }
-            let ((), more) = self.signals.change_catching(|_, _| ());
-            panicked.merge(more);
-            // A handler that panicked has ended the stream: then there is something to do though nothing was written.
-            let again = |inner: &mut Inner<Line>| !inner.shell.draining && inner.shell.has_step(&inner.gate);
-            if !mine && !self.signals.look(again) {
-                return;
-            }
-        }
-    }
-
-    /// One drainer's work, from when it was marked until it is not.
-    fn hand_on(&self, panicked: &mut Panicked) {
-        let mut batch = VecDeque::new();
-        loop {
-            let step = self.signals.look(|inner| {
-                let step = inner.shell.step(&mut inner.gate, &mut batch);
-                if let Step::Leave = step {
-                    inner.shell.draining = false;
-                    if !inner.shell.dead {
-                        inner.shell.put_back(&mut batch);
-                    }
-                }
-                step
-            });
-            match step {
-                Step::Leave => break,
-                Step::Offer => self.offer(&mut batch, panicked),
-                Step::Finish => {
-                    let mut finished = Finished::Later;
-                    if self.guard(panicked, || finished = self.below.finish()) && finished == Finished::Done {
-                        self.decide_delivered(panicked);
-                    }
-                }
-                Step::Abort(reason) => {
-                    let _ = self.guard(panicked, || self.below.abort(reason));
-                }
-            }
-        }
-        panicked.catch(|| drop(batch));
-    }
-
-    fn offer(&self, batch: &mut VecDeque<Bytes>, panicked: &mut Panicked) {
-        let held = batch.make_contiguous();
-        let offered: usize = held.iter().map(Bytes::len).sum();
-        let mut accepted = Accepted::Wait;
-        if !self.guard(panicked, || accepted = self.below.accept(held)) {
-            return;
-        }
-        match accepted {
-            Accepted::Took(bytes) => {
-                if !self.guard(panicked, || {
-                    assert!(bytes <= offered, "more was accepted than was offered")
-                }) {
-                    return;
-                }
-                panicked.catch(|| drop_front(batch, bytes));
-                self.signals.look(|inner| {
-                    if bytes == 0 {
-                        inner.shell.wait();
-                    } else if !inner.gate.is_over() {
-                        inner.gate.drained(bytes);
-                        inner.shell.accepted += bytes as u64;
-                    }
-                });
-            }
-            Accepted::Wait => self.signals.look(|inner| inner.shell.wait()),
-            Accepted::Fail(reason) => self.die(reason, panicked),
-        }
-    }
-
-    /// Calls below. A panic there is a failed device: the stage dies of it, and it goes on later. Says whether it went
-    /// well.
-    fn guard(&self, panicked: &mut Panicked, call: impl FnOnce()) -> bool {
-        match panicked.catch(call) {
-            None => true,
-            Some(message) => {
-                self.die(StopReason::Failed(Arc::new(BelowPanicked(message))), panicked);
-                false
-            }
-        }
-    }
-
-    fn die(&self, reason: StopReason, panicked: &mut Panicked) {
-        // Our own copy keeps the reason's cause alive, so that it is not dropped under the lock.
-        let kept = reason.clone();
-        let (_, more) = self.signals.change_catching(|inner, later| {
-            if let Ended::Before = inner.gate.closed(reason.clone()) {
-                later.wake_all(inner.shell.verdict.decide(Err(reason)));
-            }
-        });
-        panicked.merge(more);
-        panicked.catch(|| drop(kept));
-    }
-
-    fn decide_delivered(&self, panicked: &mut Panicked) {
-        let ((), more) = self.signals.change_catching(|inner, later| {
-            let bytes = inner.shell.accepted;
-            later.wake_all(inner.shell.verdict.decide(Ok(Delivered { bytes })));
-        });
-        panicked.merge(more);
-    }
-}
-
-type Taken<D> = Result<Pressure, WriteError<D>>;
-
-fn drop_front(batch: &mut VecDeque<Bytes>, mut bytes: usize) {
-    while let Some(front) = batch.front_mut() {
-        if front.len() > bytes {
-            front.advance(bytes);
-            return;
-        }
-        bytes -= front.len();
-        batch.pop_front();
-    }
-}
-
-impl<B: Below> Consumer for Core<B> {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        let (result, mut panicked) = self.signals.register(producer);
-        self.drain(&mut panicked);
-        panicked.rethrow();
-        result
-    }
-
-    fn unregister_producer(&self) {
-        let mut panicked = self.signals.unregister();
-        self.drain(&mut panicked);
-        panicked.rethrow();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.take(data.len(), data, |line, later, data| line.push(data, later))
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        let bytes = data
-            .iter()
-            .fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
-        self.take(bytes, data, |line, later, data| {
-            for piece in data {
-                line.push(piece, later);
-            }
-        })
-    }
-}
-
-impl<B: Below> Operations for Core<B> {
-    fn poke(&self) {
-        self.change(|_, line| {
-            line.poked = true;
-            line.waits = false;
-        });
-    }
-
-    fn close(&self, reason: StopReason) {
-        let mut panicked = Panicked::default();
-        self.die(reason, &mut panicked);
-        self.drain(&mut panicked);
-        panicked.rethrow();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        // Our own copy keeps the reason's cause alive, so that it is not dropped under the lock.
-        let kept = reason.clone();
-        let _ = self.change(|gate, _| gate.abort(reason));
-        drop(kept);
-    }
-
-    fn complete(&self) {
-        let mut panicked = Panicked::default();
-        let ended = self.signals.look(|inner| inner.shell.ended && !inner.shell.dead);
-        if ended {
-            self.decide_delivered(&mut panicked);
-        }
-        panicked.rethrow();
-    }
-
-    fn paused_below(&self) {
-        self.change(|gate, line| {
-            if !line.paused {
-                line.paused = true;
-                if self.on_pause == BelowPause::Relay {
-                    gate.hold(HoldReason::Below);
-                }
-            }
-        });
-    }
-
-    /// Hands on first and delivers then: who is paused again while taking what was held has resumed nobody.
-    fn resumed_below(&self) {
-        self.signals.look(|inner| {
-            let line = &mut inner.shell;
-            line.poked = true;
-            line.waits = false;
-            if line.paused {
-                line.paused = false;
-                if self.on_pause == BelowPause::Relay {
-                    inner.gate.release(HoldReason::Below);
-                }
-            }
-        });
-        let mut panicked = Panicked::default();
-        self.drain(&mut panicked);
-        panicked.rethrow();
-    }
-
-    fn hold_one(self: Arc<Self>, reason: HoldReason) -> Hold {
-        Hold::new(self, reason)
-    }
-}
-
-impl<B: Below> Holding for Core<B> {
-    fn hold(&self, reason: HoldReason) {
-        self.change(|gate, _| gate.hold(reason));
-    }
-
-    fn release(&self, reason: HoldReason) {
-        self.change(|gate, _| gate.release(reason));
-    }
-}
-
 impl<B: Below> fmt::Debug for Stage<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stage")
@@ -647,80 +260,5 @@ impl<B: Below> fmt::Debug for Stage<B> {
 impl fmt::Debug for StageHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StageHandle")
-    }
-}
-
-/// What is below panicked while it was asked.
-#[derive(Debug)]
-struct BelowPanicked(Arc<str>);
-
-impl fmt::Display for BelowPanicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the consumer below panicked: {}", self.0)
-    }
-}
-
-impl std::error::Error for BelowPanicked {}
-
-/// The plainest [`Below`]: hands on to a consumer, unchanged.
-pub struct Over {
-    consumer: Arc<dyn FinishableConsumer>,
-}
-
-impl Over {
-    /// In front of `consumer`. To be registered with it: see [`Stage::over`].
-    pub fn new(consumer: Arc<dyn FinishableConsumer>) -> Self {
-        Self { consumer }
-    }
-}
-
-impl Stage<Over> {
-    /// A stage in front of `consumer`, registered with it as its push producer.
-    ///
-    /// # Errors
-    /// [`AlreadyRegistered`] when `consumer` has a producer; nothing is ended then.
-    pub fn over(
-        consumer: Arc<dyn FinishableConsumer>,
-        marks: Marks,
-        on_pause: BelowPause,
-    ) -> Result<Self, AlreadyRegistered> {
-        let registers_with = Arc::clone(&consumer);
-        let stage = Self::new(marks, on_pause, |_| Over::new(consumer));
-        // Only now the handle works: a consumer that is full or dead says so from inside this call.
-        if let Err(error) = registers_with.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.disconnect();
-            return Err(error);
-        }
-        Ok(stage)
-    }
-}
-
-impl Below for Over {
-    fn accept(&self, held: &[Bytes]) -> Accepted {
-        if held.len() > 1 {
-            let bytes = held.iter().map(Bytes::len).sum();
-            match self.consumer.write_list(held.to_vec()) {
-                Ok(_) => return Accepted::Took(bytes),
-                // Too much at once; perhaps the first piece alone is not.
-                Err(error) if matches!(error.refusal, Refusal::OverMax { .. }) => {}
-                Err(error) => return Accepted::Fail(error.refusal.into_stop()),
-            }
-        }
-        match self.consumer.write(held[0].clone()) {
-            Ok(_) => Accepted::Took(held[0].len()),
-            Err(error) if matches!(error.refusal, Refusal::OverMax { .. }) => Accepted::Wait,
-            Err(error) => Accepted::Fail(error.refusal.into_stop()),
-        }
-    }
-
-    fn finish(&self) -> Finished {
-        self.consumer.unregister_producer();
-        self.consumer.finish();
-        Finished::Done
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.consumer.unregister_producer();
-        self.consumer.abort(reason);
     }
 }

@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::forward::{debug_held, forward};
 use crate::shape::Timer;
 use crate::sync::{Mutex, lock};
 use crate::{
     AbortReason, Accepted, AlreadyRegistered, Below, BelowPause, Consumer, FinishableConsumer, Finished,
-    Hold, HoldReason, Marks, Outcome, Over, Pressure, Producer, Rate, Stage, TokenBucket, WriteError,
+    HoldReason, Marks, Over, Producer, Rate, Stage, TokenBucket,
 };
 
 /// A group of streams that share a rate and, if wanted, a number of seats. Clones are the same group.
@@ -273,56 +274,23 @@ impl Throttled {
         };
         let seat = Arc::new(seat);
         *lock(&member) = Arc::downgrade(&seat);
-        if let Err(refused) = consumer.register_producer(Producer::push(Arc::new(stage.handle()))) {
-            stage.disconnect();
-            return Err(ThrottledError::AlreadyRegistered(refused));
-        }
+        let producer = Producer::push(Arc::new(stage.handle()));
+        let stage = stage
+            .joined(&*consumer, producer)
+            .map_err(ThrottledError::AlreadyRegistered)?;
         let _member = Some(seat);
         Ok(Self { stage, _member })
     }
 
-    /// How the stream ends.
-    pub fn outcome(&self) -> Outcome {
-        self.stage.outcome()
-    }
-
-    /// One more reason for the producer not to run, until the guard is dropped.
-    pub fn hold(&self, reason: HoldReason) -> Hold {
-        self.stage.hold(reason)
-    }
-
-    /// Bytes accepted and not yet taken from below.
-    pub fn held(&self) -> usize {
-        self.stage.held()
-    }
+    forward!(stage: outcome hold held);
 }
 
 impl Consumer for Throttled {
-    fn register_producer(&self, producer: Producer) -> Result<(), AlreadyRegistered> {
-        self.stage.register_producer(producer)
-    }
-
-    fn unregister_producer(&self) {
-        self.stage.unregister_producer();
-    }
-
-    fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.stage.write(data)
-    }
-
-    fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
-        self.stage.write_list(data)
-    }
+    forward!(stage: register_producer unregister_producer write write_list);
 }
 
 impl FinishableConsumer for Throttled {
-    fn finish(&self) {
-        self.stage.finish();
-    }
-
-    fn abort(&self, reason: AbortReason) {
-        self.stage.abort(reason);
-    }
+    forward!(stage: finish abort);
 }
 
 /// The lower half: counts what passed.
@@ -368,13 +336,7 @@ impl fmt::Debug for Member {
     }
 }
 
-impl fmt::Debug for Throttled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Throttled")
-            .field("held", &self.held())
-            .finish_non_exhaustive()
-    }
-}
+debug_held!(Throttled);
 
 impl fmt::Display for NoSeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
