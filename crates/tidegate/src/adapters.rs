@@ -44,6 +44,7 @@ use crate::{
 /// ```
 pub struct ProtocolConsumer {
     stage: Stage<Lane>,
+    answers: Outcome,
 }
 
 impl ProtocolConsumer {
@@ -58,14 +59,20 @@ impl ProtocolConsumer {
     ) -> Result<Self, AlreadyRegistered> {
         let end = End::new(protocol);
         let out = answering(&end, answers, marks)?;
+        let answers = out.outcome();
         let stage = Stage::new(marks, BelowPause::Buffer, |_| Lane::direct(Arc::clone(&end)));
         end.connect(out, stage.handle());
-        Ok(Self { stage })
+        Ok(Self { stage, answers })
     }
 
     /// How what is written here ends: `Ok` when the protocol has received it all and been told of its end.
     pub fn outcome(&self) -> Outcome {
         self.stage.outcome()
+    }
+
+    /// How what the protocol writes ends: `Ok` when it finished and `answers` accepted it all.
+    pub fn answers_outcome(&self) -> Outcome {
+        self.answers.clone()
     }
 
     forward!(stage: hold held);
@@ -86,7 +93,7 @@ pub(crate) fn answering(
     end: &Arc<End>,
     answers: Arc<dyn FinishableConsumer>,
     marks: Marks,
-) -> Result<Arc<dyn FinishableConsumer>, AlreadyRegistered> {
+) -> Result<Arc<Stage<Answers>>, AlreadyRegistered> {
     let below = |_| Answers {
         over: Over::new(Arc::clone(&answers)),
         end: Arc::downgrade(end),
@@ -100,7 +107,7 @@ pub(crate) fn answering(
 }
 
 /// The lower half of what a protocol writes to: tells its end of the connection how it ended.
-struct Answers {
+pub(crate) struct Answers {
     over: Over,
     end: Weak<End>,
 }

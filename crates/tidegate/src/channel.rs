@@ -187,7 +187,8 @@ impl Receiver {
     /// [`Ready::End`] brings the device to its end and then says [`complete`](Self::complete) or [`fail`](Self::fail).
     ///
     /// # Errors
-    /// [`Aborted`] as soon as the stream is aborted, whatever still waited; and ever after.
+    /// [`Aborted`] as soon as the stream is aborted, whatever still waited; and ever after. While bytes wait, nobody is
+    /// woken for that: a driver whose device blocks polls the sender's [`Outcome`] beside it, as an abort does not wait.
     ///
     /// # Cancel safety
     /// Nothing is taken by asking.

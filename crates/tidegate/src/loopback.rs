@@ -13,7 +13,7 @@ use crate::connection::{End, Lane, Pump};
 use crate::forward::{debug_held, forward};
 use crate::stage::total;
 use crate::{
-    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Marks, Protocol, Stage,
+    AbortReason, AlreadyRegistered, BelowPause, Consumer, FinishableConsumer, Marks, Outcome, Protocol, Stage,
 };
 
 /// A pump that delivers each write as it was made.
@@ -97,6 +97,11 @@ impl Loopback {
         }
     }
 
+    /// How what the first protocol writes ends, and what the other one writes: `Ok` when it was finished and delivered.
+    pub fn outcomes(&self) -> [Outcome; 2] {
+        [self.lanes[1].outcome(), self.lanes[0].outcome()]
+    }
+
     /// Takes turns until a quiet one, at most `turns_max`, and says how many moved something.
     pub fn run(&self, turns_max: usize) -> usize {
         (0..turns_max)
@@ -139,6 +144,7 @@ fn turn(lane: &Stage<Lane>, held: usize) -> Turned {
 /// A consumer whose bytes reach a protocol, all in one piece, each time somebody clears it.
 pub struct Relay {
     stage: Stage<Lane>,
+    answers: Outcome,
 }
 
 impl Relay {
@@ -153,16 +159,22 @@ impl Relay {
     ) -> Result<Self, AlreadyRegistered> {
         let end = End::new(target);
         let out = answering(&end, answers, marks)?;
+        let answers = out.outcome();
         let pump: Pump = Arc::new(collapsing);
         let below = |handle| Lane::in_turns(Arc::clone(&end), None, pump, handle);
         let stage = Stage::new(marks, BelowPause::Buffer, below);
         end.connect(out, stage.handle());
-        Ok(Self { stage })
+        Ok(Self { stage, answers })
     }
 
     /// Delivers what is held in one piece, then an end that came.
     pub fn clear(&self) -> Turned {
         turn(&self.stage, self.stage.held())
+    }
+
+    /// How what the target writes ends: `Ok` when it finished and `answers` accepted it all.
+    pub fn answers_outcome(&self) -> Outcome {
+        self.answers.clone()
     }
 
     forward!(stage: outcome hold held);

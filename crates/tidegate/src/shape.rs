@@ -21,7 +21,8 @@ use crate::{
 /// (Twisted: `htb.ShapedConsumer`.)
 ///
 /// What the rate does not allow yet is held, in order, until [`tick`](Self::tick) tells of a later time; the producer
-/// feels it when the marks say so. Idle time earns one burst and no more.
+/// feels it when the marks say so. Idle time earns one burst and no more. Dropped before all has passed, it is aborted,
+/// finished or not.
 ///
 /// ```
 /// # use std::{num::NonZeroU64, sync::Arc, task::Waker, time::Duration};
@@ -96,6 +97,15 @@ impl Consumer for Shaper {
 
 impl FinishableConsumer for Shaper {
     forward!(stage: finish abort);
+}
+
+/// Nobody can tell the time any more, so what still waits for it never passes.
+impl Drop for Shaper {
+    fn drop(&mut self) {
+        if self.outcome().now().is_none() {
+            self.stage.abort(AbortReason::Dropped);
+        }
+    }
 }
 
 debug_held!(Shaper);

@@ -85,7 +85,8 @@ pub enum BelowPause {
     Relay,
 }
 
-/// The write end of a stage: a consumer that can be finished. Not `Clone`; dropping it without `finish` aborts.
+/// The write end of a stage: a consumer that can be finished. Not `Clone`; dropping it without `finish` aborts, after
+/// `finish` what is held still goes out.
 pub struct Stage<B: Below> {
     core: Arc<Core<B>>,
 }
@@ -194,7 +195,13 @@ impl<B: Below> FinishableConsumer for Stage<B> {
 
 impl<B: Below> Drop for Stage<B> {
     fn drop(&mut self) {
-        let finished = self.core.signals.look(|inner| inner.gate.is_finished());
+        let finished = self.core.signals.look(|inner| {
+            let finished = inner.gate.is_finished();
+            if finished && !inner.shell.over {
+                inner.shell.kept = Some(Arc::clone(&self.core) as Arc<dyn Operations>);
+            }
+            finished
+        });
         if !finished {
             self.core.abort(AbortReason::Dropped);
         }

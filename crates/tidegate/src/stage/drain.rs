@@ -92,11 +92,13 @@ impl<B: Below> Core<B> {
     /// One drainer's work, from when it was marked until it is not.
     fn hand_on(&self, panicked: &mut Panicked) {
         let mut batch = VecDeque::new();
+        let mut kept = None;
         loop {
             let step = self.signals.look(|inner| {
                 let step = inner.shell.step(&mut inner.gate, &mut batch);
                 if let Step::Leave = step {
                     inner.shell.draining = false;
+                    kept = inner.shell.let_go();
                     if !inner.shell.dead {
                         inner.shell.put_back(&mut batch);
                     }
@@ -118,6 +120,7 @@ impl<B: Below> Core<B> {
             }
         }
         panicked.catch(|| drop(batch));
+        drop(kept);
     }
 
     fn offer(&self, batch: &mut VecDeque<Bytes>, panicked: &mut Panicked) {
@@ -164,21 +167,26 @@ impl<B: Below> Core<B> {
     fn die(&self, reason: StopReason, panicked: &mut Panicked) {
         // Our own copy keeps the reason's cause alive, so that it is not dropped under the lock.
         let kept = reason.clone();
-        let (_, more) = self.signals.change_catching(|inner, later| {
+        let (stage, more) = self.signals.change_catching(|inner, later| {
             if let Ended::Before = inner.gate.closed(reason.clone()) {
                 later.wake_all(inner.shell.verdict.decide(Err(reason)));
+                inner.shell.over = true;
             }
+            inner.shell.let_go()
         });
         panicked.merge(more);
-        panicked.catch(|| drop(kept));
+        panicked.catch(|| drop((kept, stage)));
     }
 
     fn decide_delivered(&self, panicked: &mut Panicked) {
-        let ((), more) = self.signals.change_catching(|inner, later| {
+        let (stage, more) = self.signals.change_catching(|inner, later| {
             let bytes = inner.shell.accepted;
             later.wake_all(inner.shell.verdict.decide(Ok(Delivered { bytes })));
+            inner.shell.over = true;
+            inner.shell.let_go()
         });
         panicked.merge(more);
+        drop(stage);
     }
 }
 

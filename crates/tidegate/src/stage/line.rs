@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::drain::Operations;
 use crate::gate::Gate;
 use crate::mutants::{self, Mutant};
 use crate::outcome::Verdict;
@@ -32,6 +33,10 @@ pub(super) struct Line {
     pub(super) dead: bool,
     pub(super) verdict: Verdict,
     pub(super) accepted: u64,
+    /// Its outcome is decided.
+    pub(super) over: bool,
+    /// The stage itself, when its write end was dropped after `finish`: what is held goes out all the same.
+    pub(super) kept: Option<Arc<dyn Operations>>,
 }
 
 /// What the drainer does next, without the lock.
@@ -55,6 +60,8 @@ impl Line {
             dead: false,
             verdict,
             accepted: 0,
+            over: false,
+            kept: None,
         }
     }
 
@@ -86,6 +93,11 @@ impl Line {
         }
         self.poked = false;
         Step::Offer
+    }
+
+    /// Lets go of the stage once its outcome is decided; to be dropped without the lock.
+    pub(super) fn let_go(&mut self) -> Option<Arc<dyn Operations>> {
+        if self.over { self.kept.take() } else { None }
     }
 
     /// Whether a drainer would find anything to do.
@@ -125,6 +137,7 @@ impl Shell for Line {
             && !self.dead
         {
             self.dead = true;
+            self.over = true;
             later.discard(self.pieces.drain(..));
             later.wake_all(self.verdict.decide(Err(reason.clone())));
         }
