@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tidegate::{AbortReason, Consumer as _, FinishableConsumer as _, Marks, Sender, StopReason};
+use tidegate::{AbortReason, Consumer as _, FinishableConsumer as _, Marks, Outcome, Sender, StopReason};
 use tokio::sync::{oneshot, watch};
 
 use crate::banana::{Dialect, Expr, Limits, encode};
@@ -231,6 +231,11 @@ impl Shared {
 
     pub(crate) fn high(&self) -> usize {
         self.marks.high()
+    }
+
+    /// What becomes of the connection's own stream.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.out.outcome()
     }
 
     pub(crate) fn limits(&self) -> Limits {

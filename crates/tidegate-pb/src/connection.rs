@@ -5,22 +5,30 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tidegate::{Marks, Ready, Receiver, StopReason, channel};
+use tidegate::{Marks, Outcome, Ready, Receiver, StopReason, channel};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::PbError;
 use crate::banana::{Decoder, Dialect, Expr, Limits};
 use crate::broker::{Broker, Referenceable, Shared};
+use crate::kept::Kept;
+use crate::message;
+use crate::reads::Allowed;
+use crate::watch::Watch;
 
 /// How long the peer may take to end its side once we ended ours.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long nothing may move once a peer that takes no answers is not read any more.
+pub const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 const READ_BYTES: usize = 64 * 1024;
 const SLICES: usize = 16;
@@ -37,6 +45,10 @@ pub struct Options {
     pub limits: Limits,
     /// How many objects may be lent to the peer at once: Twisted's 1,024.
     pub objects_max: usize,
+    /// How long a peer that asks and takes no answers is borne once reading has stopped because of it and nothing moves:
+    /// [`STALL_LIMIT`]. Then the connection is cut, with [`PbError::Stalled`]. `None` waits for ever. A peer that merely
+    /// does not read is borne for ever in any case.
+    pub stall_limit: Option<Duration>,
 }
 
 impl Default for Options {
@@ -46,6 +58,7 @@ impl Default for Options {
             marks: Marks::default(),
             limits: Limits::default(),
             objects_max: 1024,
+            stall_limit: Some(STALL_LIMIT),
         }
     }
 }
@@ -95,9 +108,15 @@ fn connection(
     let broker = Broker {
         shared: Arc::clone(&shared),
     };
+    let aborted = broker.shared.outcome();
     let driver = Driver {
-        stream,
+        stream: Arc::new(stream),
+        watch: Watch::default(),
+        kept: Kept::default(),
+        stall_limit: options.stall_limit,
+        stall: None,
         receiver: Some(receiver),
+        aborted,
         decoder: Decoder::with_limits(options.limits),
         expecting: if role == Role::Client {
             Expecting::Dialects
@@ -119,8 +138,17 @@ fn connection(
 }
 
 struct Driver {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    /// Looks at the stream while nobody reads from it.
+    watch: Watch,
+    /// Calls that are not made before the peer has taken answers.
+    kept: Kept,
+    stall_limit: Option<Duration>,
+    /// Runs while reading stands still because of answers the peer does not take.
+    stall: Option<Pin<Box<Sleep>>>,
     receiver: Option<Receiver>,
+    /// Ready when the connection was aborted: the receiver itself is not asked while a write is blocked.
+    aborted: Outcome,
     decoder: Decoder,
     expecting: Expecting,
     shared: Arc<Shared>,
@@ -220,11 +248,24 @@ impl Driver {
 
     /// Takes one message, or reads once when none is whole.
     fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
-        if self.shared.reads.paused(self.shared.high(), cx.waker()) {
-            return Poll::Pending;
+        let allowed = self.shared.reads.allowed(self.shared.high(), cx.waker());
+        match allowed {
+            Allowed::Nothing => return self.poll_broken(cx),
+            Allowed::Answers if self.kept.is_full() => {
+                self.poll_stalled(cx)?;
+                return self.poll_broken(cx);
+            }
+            Allowed::Answers => {}
+            Allowed::All => {
+                if let Some(expr) = self.kept.pop() {
+                    return Poll::Ready(self.dispatch(expr).map_err(Left::Failed));
+                }
+            }
         }
+        self.watch.forget();
+        self.stall = None;
         match self.decoder.next_expr() {
-            Ok(Some(expr)) => return Poll::Ready(self.dispatch(expr).map_err(Left::Failed)),
+            Ok(Some(expr)) => return Poll::Ready(self.take(expr, allowed).map_err(Left::Failed)),
             Ok(None) => {}
             Err(error) => return Poll::Ready(Err(Left::Failed(error.into()))),
         }
@@ -243,6 +284,23 @@ impl Driver {
         }
     }
 
+    /// A pause is not blind: the connection may break meanwhile.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
+        self.watch.poll(&self.stream, cx).map(|error| Err(failed(error)))
+    }
+
+    /// Reading stands still because of answers that are not taken; so may the peer. Somebody has to end it.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Result<(), Left> {
+        let Some(limit) = self.stall_limit else {
+            return Ok(());
+        };
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
+        match stall.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(Left::Failed(PbError::Stalled(limit))),
+            Poll::Pending => Ok(()),
+        }
+    }
+
     fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
         let Some(receiver) = &mut self.receiver else {
             return Poll::Pending;
@@ -252,21 +310,35 @@ impl Driver {
             Ok(Ready::End) => return Poll::Ready(Err(Left::Finished)),
             Err(aborted) => return Poll::Ready(Err(Left::Failed(PbError::Aborted(aborted.0)))),
         }
-        std::task::ready!(self.stream.poll_write_ready(cx)).map_err(failed)?;
+        match self.stream.poll_write_ready(cx) {
+            Poll::Ready(ready) => ready.map_err(failed)?,
+            // An abort does not wait for the peer: the next look at the receiver tells the reason.
+            Poll::Pending => return Pin::new(&mut self.aborted).poll(cx).map(|_| Ok(())),
+        }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let filled = receiver.slices(&mut slices);
         let wrote = self.stream.try_write_vectored(&slices[..filled]);
         match wrote {
             Ok(bytes) => {
+                self.stall = None;
                 receiver.advance(bytes);
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::task::ready!(self.stream.poll_write_ready(cx)).map_err(failed)?;
+                // The readiness was stale and is cleared now: asked again, it registers the waker.
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(failed(error))),
         }
+    }
+
+    /// Calls wait, in their order, while the peer does not take the answers to others; answers to ours do not.
+    fn take(&mut self, expr: Expr, allowed: Allowed) -> Result<(), PbError> {
+        if allowed == Allowed::All || self.expecting != Expecting::Messages || message::ends_a_call(&expr) {
+            return self.dispatch(expr);
+        }
+        self.kept.push(expr);
+        Ok(())
     }
 
     fn dispatch(&mut self, expr: Expr) -> Result<(), PbError> {

@@ -102,6 +102,18 @@ impl Source for FetchSource {
         }
     }
 
+    /// The connection may break while what came is not read. The pages are then not whole, whatever of them is here.
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let Fetch::Reading { session, .. } = &mut self.state else {
+            return Poll::Pending;
+        };
+        let ended = ready!(Pin::new(session).poll(cx)).unwrap_or_else(|_| Err(interrupted()));
+        // A session ends well only when its pages were read to their end.
+        let error = ended.err().unwrap_or_else(interrupted);
+        self.state = Fetch::Failed(error.clone());
+        Poll::Ready(error)
+    }
+
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Fetch::Reading { .. } = self.state
             && let Fetch::Reading { receiver, session } = std::mem::replace(&mut self.state, Fetch::Ended)

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::{AbortReason, Cause};
 use tidegate_io::{Blame, EndpointError, ErrorKind};
@@ -42,6 +43,10 @@ pub enum PbError {
     /// This end cut the connection.
     #[error("this end cut the connection: {0}")]
     Aborted(#[source] AbortReason),
+    /// The peer went on asking, took none of the answers it is owed, and nothing moved any more. Its fault; this end has
+    /// stopped reading long before, so that nothing grows.
+    #[error("the peer asks and takes no answers: nothing moved for {0:?}")]
+    Stalled(Duration),
     /// More objects are lent to the peer than allowed.
     #[error("more than {0} objects lent to the peer")]
     TooManyObjects(usize),
@@ -94,6 +99,7 @@ impl From<PbError> for EndpointError {
         let (kind, blame) = match &error {
             PbError::Remote(_) => (ErrorKind::Open, Blame::Peer),
             PbError::Closed | PbError::PagerGone | PbError::Io(_) => (ErrorKind::Truncated, Blame::Peer),
+            PbError::Stalled(_) => (ErrorKind::TimedOut, Blame::Peer),
             PbError::Aborted(_) | PbError::TooManyObjects(_) | PbError::TooManyPages(_) => {
                 (ErrorKind::Failed, Blame::Caller)
             }

@@ -38,6 +38,12 @@ pub(crate) enum Message {
     Unknown(Bytes),
 }
 
+/// Whether a message ends a call of this end, so that it may overtake the calls of the peer.
+pub(crate) fn ends_a_call(expr: &Expr) -> bool {
+    let Expr::List(parts) = expr else { return false };
+    matches!(parts.first(), Some(Expr::Bytes(command)) if [&b"answer"[..], b"error"].contains(&&command[..]))
+}
+
 /// Whether a call is to be answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AnswerWanted {

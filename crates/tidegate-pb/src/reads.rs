@@ -25,6 +25,16 @@ pub(crate) struct Owed {
     bytes: usize,
 }
 
+/// What a connection may take in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Allowed {
+    All,
+    /// What needs no answer itself: the peer is owed too many.
+    Answers,
+    /// Somebody holds reading.
+    Nothing,
+}
+
 impl Reads {
     pub(crate) fn hold(self: &Arc<Self>) -> ReadHold {
         self.holds.fetch_add(1, Ordering::SeqCst);
@@ -40,18 +50,25 @@ impl Reads {
         }
     }
 
-    /// Whether not to read. When so, the waker is woken once that may have changed.
-    pub(crate) fn paused(&self, high: usize, waker: &Waker) -> bool {
-        if !self.now(high) {
-            return false;
+    /// What may be read. When that is not everything, the waker is woken once it may have changed.
+    pub(crate) fn allowed(&self, high: usize, waker: &Waker) -> Allowed {
+        let now = self.now(high);
+        if now == Allowed::All {
+            return now;
         }
         let old = self.slot().replace(waker.clone());
         drop(old);
         self.now(high)
     }
 
-    fn now(&self, high: usize) -> bool {
-        self.holds.load(Ordering::SeqCst) > 0 || self.owed_bytes.load(Ordering::SeqCst) > high
+    fn now(&self, high: usize) -> Allowed {
+        if self.holds.load(Ordering::SeqCst) > 0 {
+            Allowed::Nothing
+        } else if self.owed_bytes.load(Ordering::SeqCst) > high {
+            Allowed::Answers
+        } else {
+            Allowed::All
+        }
     }
 
     fn wake(&self) {

@@ -284,22 +284,99 @@ async fn answers_that_are_not_read_pause_the_reading() {
     for request in 1..=2000 {
         raw.write(&call(request)).await;
     }
-    let mut last = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = answered.load(Ordering::SeqCst);
-        if now == last && now > 0 {
-            break;
-        }
-        last = now;
+    // One thread: the driver has its turn in each of these, and makes all it wants to make.
+    for _ in 0..20_000 {
+        tokio::task::yield_now().await;
     }
-    assert!(last < 500, "{last} answers made for a peer that reads none");
     let mut answers = 0;
     while answers < 2000 {
+        let ahead = answered.load(Ordering::SeqCst) - answers;
+        assert!(ahead < 500, "{ahead} answers made for a peer that does not read");
         if let Some(Expr::List(parts)) = raw.read().await {
             answers += usize::from(parts[0] == Expr::word("answer"));
         }
     }
+}
+
+/// A root that answers every call with so many bytes.
+fn answering_root(bytes: usize) -> Options {
+    with_root(object(move |call: Call| {
+        call.responder.answer(Value::Bytes(vec![7; bytes].into()));
+    }))
+}
+
+/// So many calls at once, with so many bytes in each; gives how each one ended.
+async fn flood(root: Reference, calls: usize, bytes: usize) -> Vec<Result<usize, PbError>> {
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..calls {
+        let root = root.clone();
+        all.spawn(async move {
+            let answer = root
+                .call("any", vec![Value::Bytes(vec![0; bytes].into())])
+                .await?;
+            Ok(answer.value.as_bytes().map_or(0, <[u8]>::len))
+        });
+    }
+    all.join_all().await
+}
+
+/// Both ask much at once, and all of it is answered with more than the system's buffers hold: the answers overtake the
+/// calls that wait on either side.
+#[tokio::test]
+async fn two_peers_that_flood_each_other_with_calls_both_get_their_answers() {
+    let (near, far) = pair(answering_root(60_000), answering_root(60_000)).await;
+    let both = async {
+        tokio::join!(
+            flood(near.broker.root(), 700, 10),
+            flood(far.broker.root(), 700, 10)
+        )
+    };
+    let (one, other) = tokio::time::timeout(PATIENCE, both).await.expect("a stall");
+    for answer in one.into_iter().chain(other) {
+        assert_eq!(answer.unwrap(), 60_000);
+    }
+}
+
+/// Where even the calls are too many to be kept, nothing grows, and the stall has an end with a name.
+#[tokio::test]
+async fn two_peers_that_stall_each_other_learn_it() {
+    let limit = Duration::from_millis(300);
+    let stalling = || Options {
+        stall_limit: Some(limit),
+        ..answering_root(100_000)
+    };
+    let (near, far) = pair(stalling(), stalling()).await;
+    let both = async {
+        tokio::join!(
+            flood(near.broker.root(), 400, 100_000),
+            flood(far.broker.root(), 400, 100_000)
+        )
+    };
+    let (one, other) = tokio::time::timeout(PATIENCE, both).await.expect("no end");
+    assert!(one.iter().any(Result::is_err) && other.iter().any(Result::is_err));
+    let ends = [near.broker.ended().await, far.broker.ended().await];
+    let stalled = |end: &PbError| matches!(end, PbError::Stalled(after) if *after == limit);
+    assert!(ends.iter().any(stalled), "{ends:?}");
+}
+
+/// A pause is not blind: the consumer is full, nobody reads, and the reset is noticed all the same.
+#[tokio::test]
+async fn a_full_collector_notices_a_reset() {
+    let (near, far) = pair(Options::default(), paging_root(pattern(20_000_000))).await;
+    let (sender, receiver) = channel(Marks::new(1_000, 2_000).unwrap());
+    let sender = Arc::new(sender);
+    let value = collect_into(&near.broker, sender.clone()).unwrap();
+    // Its answer comes after the pages.
+    let root = near.broker.root();
+    tokio::spawn(async move { root.call("string", vec![value]).await });
+    while sender.held() <= 2_000 {
+        tokio::task::yield_now().await;
+    }
+    far.broker.abort(AbortReason::Requested);
+    let ended = tokio::time::timeout(PATIENCE, near.broker.ended()).await;
+    assert!(matches!(ended, Ok(PbError::Io(_))), "{ended:?}");
+    assert!(sender.outcome().await.is_err());
+    drop(receiver);
 }
 
 struct Stops(std::sync::Mutex<Vec<StopReason>>);
