@@ -4,26 +4,15 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{MIB, Place, Running, go, run, tidegate, until};
+use crate::support::{MIB, Place, Running, go, run, small_disk, tidegate, until};
 
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let place = Place::new(8 * MIB);
-    let mount = place.path("small");
-    std::fs::create_dir(&mount).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-        .arg(&mount)
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !mounted {
-        eprintln!(
-            "SKIPPED: a_full_disk_leaves_nothing_behind: no right to mount a tmpfs; /dev/full stands in elsewhere"
-        );
+    let Some(disk) = small_disk(&place.path("small"), "a_full_disk_leaves_nothing_behind") else {
         return;
-    }
-    let _mounted = Mounted(mount.clone());
+    };
+    let mount = disk.path();
     let target = mount.join("copy").display().to_string();
     let run = go([&place.text("big"), &target]).expect(6);
     assert!(
@@ -32,7 +21,7 @@ fn a_full_disk_leaves_nothing_behind() {
         run.err
     );
     assert_eq!(
-        std::fs::read_dir(&mount).unwrap().count(),
+        std::fs::read_dir(mount).unwrap().count(),
         0,
         "something stayed on the full disk"
     );
@@ -40,15 +29,7 @@ fn a_full_disk_leaves_nothing_behind() {
     std::fs::write(mount.join("copy"), "old").unwrap();
     go(["--force", &place.text("big"), &target]).expect(6);
     assert_eq!(std::fs::read(mount.join("copy")).unwrap(), b"old");
-    assert_eq!(std::fs::read_dir(&mount).unwrap().count(), 1);
-}
-
-struct Mounted(std::path::PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
+    assert_eq!(std::fs::read_dir(mount).unwrap().count(), 1);
 }
 
 #[test]

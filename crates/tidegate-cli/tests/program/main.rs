@@ -6,6 +6,7 @@ mod copies;
 mod exits;
 mod faults;
 mod help;
+mod mail;
 mod memory;
 mod output;
 mod peers;

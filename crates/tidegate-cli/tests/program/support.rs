@@ -257,6 +257,37 @@ impl Place {
     }
 }
 
+/// A disk of two mebibytes. Unmounted when dropped.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// Mounts a small disk, or says that the test cannot run.
+pub(crate) fn small_disk(at: &Path, test: &str) -> Option<SmallDisk> {
+    std::fs::create_dir(at).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+        .arg(at)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        eprintln!("SKIPPED: {test}: no right to mount a tmpfs");
+        return None;
+    }
+    Some(SmallDisk(at.to_owned()))
+}
+
 /// A program of others, or `None` after saying that the test cannot run.
 pub(crate) fn peer(program: &str, test: &str) -> Option<PathBuf> {
     let found = std::env::var_os("PATH").and_then(|path| {
