@@ -6,6 +6,22 @@
 //! file only, always from the blocking pool. [`sink`](fn@sink) gives the delivery as a `tidegate_io::Sink`;
 //! [`append`](fn@append) gives it as a core consumer with a future for the outcome. (Twisted:
 //! `mail.maildir._MaildirMailboxAppendMessageTask`.)
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let mailbox = directory.path().join("Maildir");
+//! use tidegate::{Consumer as _, FinishableConsumer as _, Marks};
+//! let (message, delivery) = tidegate_maildir::append(mailbox, Default::default(), Marks::default());
+//! let delivery = tokio::spawn(delivery);
+//! let _ = message.write("Subject: hello\n\nworld\n".into())?;
+//! message.finish();
+//! let path = delivery.await??;
+//! assert_eq!(std::fs::read(path)?, b"Subject: hello\n\nworld\n");
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod append;

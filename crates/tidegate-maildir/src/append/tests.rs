@@ -322,7 +322,7 @@ async fn cases_157_a_second_registration_is_refused() {
     assert_eq!(*pull.0.lock().unwrap(), "RS");
 }
 
-/// B55, D93, D94: the disk fails: one failure, tmp removed, the source stopped once.
+/// CASES B55, D93, D94: the disk fails: one failure, tmp removed, the source stopped once.
 #[tokio::test]
 async fn b55_a_write_error_fails_once_and_stops_the_source() {
     let directory = tempfile::tempdir().unwrap();

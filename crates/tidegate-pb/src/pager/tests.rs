@@ -358,7 +358,7 @@ fn d97_a_push_producer_is_paused_and_its_tail_is_sent() {
     assert_eq!(*lock(&push.events), ['P']);
 }
 
-/// B58, D98: the connection goes: the file source gets its stop once, and the paging fails.
+/// CASES B58, D98: the connection goes: the file source gets its stop once, and the paging fails.
 #[test]
 fn b58_d98_a_lost_connection_stops_the_source() {
     let mut wire = Wire::new();

@@ -100,7 +100,7 @@ fn every_scenario_is_played_or_exempt_with_a_word_why() {
 }
 
 /// Numbers in the table, and in the docs of named tests (`/// CASES 1, B2 (D3): ...`).
-fn played() -> BTreeSet<&'static str> {
+pub(crate) fn played() -> BTreeSet<&'static str> {
     let heads = crate::TABLE.lines().filter_map(|line| line.strip_prefix("case "));
     let table = heads
         .filter_map(|head| head.split_once(" on "))

@@ -5,6 +5,7 @@
 
 mod coverage;
 mod dam;
+mod defects;
 mod lengths;
 mod protocols;
 mod proxies;
