@@ -3,13 +3,17 @@
 //!
 //! Knows nothing of what differs between the systems: the crates' `cfg`s do.
 
+mod binaries;
+
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use self::binaries::Binary;
 use crate::peers::{apt, apt_update};
 use crate::shell::{self, find, peers_required, root, succeeds, target};
 
@@ -24,9 +28,6 @@ const TRIPLE: &str = "x86_64-pc-windows-gnu";
 const WINE: &str = "/usr/lib/wine/wine64";
 const CARGO: &str = "/usr/bin/cargo";
 
-/// Seconds one test binary may take before it counts as hung.
-const BINARY_SECONDS: u32 = 240;
-
 /// The one function of `bcryptprimitives.dll` that Rust's std needs and wine 8.0 has not.
 const PROCESS_PRNG: &str = "\
 #include <windows.h>
@@ -36,54 +37,45 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) {
 }
 ";
 
-/// What runs under wine. Everything else is compiled and linked, and named as not run.
-const RUN: [&[&str]; 5] = [
-    &["--package", "tidegate", "--lib", "--tests"],
-    &["--package", "tidegate-cli", "--bins"],
-    &["--package", "tidegate-ftp", "--package", "tidegate-pb", "--lib"],
-    &["--package", "tidegate-io", "--lib", "--test", "flow"],
-    &["--package", "tidegate-pb", "--test", "pair"],
-];
-
-/// What is known not to pass there, and why it is not run.
-const NOT_RUN: [&str; 4] = [
-    "tidegate-io tests/relay, tests/files_and_sockets: a peer's reset is not noticed while nobody reads, so some hang",
-    "tidegate-ftp tests: the same, and uploads cut by a reset",
-    "tidegate-http: 3 of 24 unit tests fail (file_parts, path); its integration tests were not tried",
-    "tidegate-maildir: 1 of 39 unit tests fails (the sweep by age); its integration tests were not tried",
-];
-
-/// The chore: compiles every crate for Windows and runs the tests that are known to pass; skips loudly where the tools
-/// cannot be had.
+/// The chore: compiles every test for Windows once, and runs them there; skips loudly where the tools cannot be had.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     if !ready()? {
         return Ok(());
     }
     prepare_wine()?;
-    let every = [
-        "--workspace",
-        "--exclude",
-        "xtask",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--no-run",
-    ];
-    let tested = shell::run("windows: compile every test", &mut tests(&every)).and_then(|()| {
-        RUN.iter()
-            .try_for_each(|words| shell::run(&format!("windows: {}", words.join(" ")), &mut tests(words)))
-    });
+    let tested = compile().and_then(|binaries| binaries::run_all(&binaries));
     succeeds(
         Command::new("/usr/lib/wine/wineserver")
             .arg("-k")
             .env("WINEPREFIX", prefix()),
     );
-    for line in NOT_RUN {
-        println!("NOT RUN on Windows: {line}");
-    }
     println!("== windows: {:.0} s in all", start.elapsed().as_secs_f64());
     tested
+}
+
+/// Compiles everything in one go and says which test binaries came of it.
+fn compile() -> Result<Vec<Binary>> {
+    println!("== windows: compile every test");
+    let start = Instant::now();
+    let mut child = cargo_test()
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start Debian's cargo")?;
+    let stdout = child.stdout.take().context("cargo has no stdout")?;
+    let mut binaries = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        binaries.extend(Binary::announced(&line?));
+    }
+    let status = child.wait()?;
+    println!(
+        "== windows: compile every test: {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+    if !status.success() {
+        bail!("compiling for Windows failed ({status})");
+    }
+    Ok(binaries)
 }
 
 fn prefix() -> PathBuf {
@@ -153,22 +145,28 @@ fn wine(command: &mut Command) -> &mut Command {
         .stdin(Stdio::null())
 }
 
-fn tests(words: &[&str]) -> Command {
+/// Debian's cargo, so that compiler and std sources are of one version. Compiling is most of the time here and nothing is
+/// measured, so nothing is optimised, and there is nothing to debug with.
+fn cargo_test() -> Command {
     let mut command = Command::new(CARGO);
     command.current_dir(root()).args([
         "-Zbuild-std=std,panic_unwind,test",
         "test",
+        "--no-run",
         "--locked",
-        "--no-fail-fast",
-    ]);
-    // Compiling is most of the time here; nothing is measured.
-    command.args([
+        "--message-format=json-render-diagnostics",
+        "--workspace",
+        "--exclude=xtask",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--target",
+        TRIPLE,
         "--config",
         "profile.dev.package.\"*\".opt-level=0",
         "--config",
         "profile.dev.debug=false",
     ]);
-    command.args(["--target", TRIPLE]).args(words);
     for name in ["RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO", "RUSTC_WRAPPER"] {
         command.env_remove(name);
     }
@@ -176,12 +174,7 @@ fn tests(words: &[&str]) -> Command {
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTDOC", "/usr/bin/rustdoc")
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUST_BACKTRACE", "0")
-        .env("CARGO_TARGET_DIR", target().join("windows"))
-        .env(
-            "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER",
-            format!("timeout {BINARY_SECONDS} {WINE}"),
-        );
-    wine(&mut command);
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_TARGET_DIR", target().join("windows"));
     command
 }

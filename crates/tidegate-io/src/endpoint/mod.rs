@@ -7,14 +7,19 @@ mod descriptor;
 #[cfg(unix)]
 pub mod fd;
 pub mod file;
+#[cfg(windows)]
+pub mod npipe;
+#[cfg(windows)]
+mod overlapped;
 #[cfg(unix)]
 pub mod pipe;
 #[cfg(unix)]
 mod polled;
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 pub mod process;
 mod socket;
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
+#[cfg_attr(windows, path = "stdio_windows.rs")]
 pub mod stdio;
 pub mod tcp;
 #[cfg(unix)]
@@ -23,4 +28,6 @@ mod threaded;
 pub mod tls;
 #[cfg(unix)]
 pub mod unix;
+#[cfg(any(unix, windows))]
+mod worker;
 mod write_back;

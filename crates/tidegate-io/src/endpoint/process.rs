@@ -1,30 +1,34 @@
 //! A child process as source (its standard output), sink (its standard input), or both at once.
 //!
 //! Knows nothing of quoting: the caller splits a command line. A finished stream closes the child's input and waits;
-//! a stream that is cut short never does: the child is told to end first (SIGTERM to its group, SIGKILL after the
+//! a stream that is cut short never does: the child is ended first (asked where the system can ask, killed after the
 //! grace period) and its input stays open until it has, for a closed input would look finished to it.
 
+//!
+//! What starts, asks and kills a child differs by system: `process/posix.rs` (a process group) and `process/windows.rs`
+//! (a job object).
+
+#[cfg_attr(unix, path = "process/posix.rs")]
+#[cfg_attr(windows, path = "process/windows.rs")]
+mod os;
 mod supervisor;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::AbortReason;
-use tokio::io::Interest;
-use tokio::process::Command as TokioCommand;
 
+use self::os::{Input, Output};
 use self::supervisor::{Ending, Supervised};
-use super::descriptor::{DescriptorKind, Reader, Writer};
-use super::polled::{Polled, Unwaiting};
-use crate::{
-    Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink, Source,
-};
+use crate::{Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, Sink, Source};
+#[cfg(unix)]
+use crate::{LaneEnd, LaneOp};
 
 /// What becomes of the child's standard error.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,6 +40,15 @@ pub enum Stderr {
     Inherit,
     /// Read and dropped, but for the last line.
     Keep,
+}
+
+/// What a program is started with.
+#[derive(Clone, Debug)]
+enum Args {
+    /// One by one; the system's own quoting, where it has one, is added.
+    Words(Vec<OsString>),
+    /// One line, for the shell to split.
+    ShellLine(OsString),
 }
 
 /// A program to run, and how to treat it.
@@ -50,7 +63,7 @@ pub enum Stderr {
 #[derive(Clone, Debug)]
 pub struct Process {
     program: OsString,
-    args: Vec<OsString>,
+    args: Args,
     name: String,
     stderr: Stderr,
     grace: Duration,
@@ -67,17 +80,17 @@ impl Process {
             name.push(' ');
             name.push_str(&arg.to_string_lossy());
         }
-        Self::new(program, args, name)
+        Self::new(program, Args::Words(args), name)
     }
 
-    /// Has `/bin/sh` run `line`.
+    /// Has the system's shell run `line`: `/bin/sh`, on Windows `cmd.exe`.
     pub fn shell(line: impl AsRef<OsStr>) -> Self {
         let line = line.as_ref().to_owned();
         let name = format!("sh:{}", line.display());
-        Self::new("/bin/sh".into(), vec!["-c".into(), line], name)
+        Self::new(os::SHELL.into(), Args::ShellLine(line), name)
     }
 
-    fn new(program: OsString, args: Vec<OsString>, name: String) -> Self {
+    fn new(program: OsString, args: Args, name: String) -> Self {
         Self {
             program,
             args,
@@ -94,7 +107,8 @@ impl Process {
         Self { stderr, ..self }
     }
 
-    /// How long after SIGTERM comes SIGKILL. 5 s unless set.
+    /// How long a child that was asked to end has before it is killed. 5 s unless set. Windows has no such question: a
+    /// child that writes to us is given half a second to notice that nobody reads, any other is killed at once.
     #[must_use]
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
@@ -112,8 +126,8 @@ impl Process {
     /// # Errors
     /// `ErrorKind::Open` when it cannot be started.
     pub fn into_source(self) -> Result<ProcessSource, EndpointError> {
-        let (child, _, output) = self.start(Stdio::null(), Stdio::piped())?;
-        self.source(child, output, Verdict::AtTheEnd)
+        let (child, _, output) = self.start(Ends::Output)?;
+        Ok(self.source(child, output, Verdict::AtTheEnd))
     }
 
     /// Starts it, for what it reads. Its standard output is ours.
@@ -121,8 +135,8 @@ impl Process {
     /// # Errors
     /// `ErrorKind::Open` when it cannot be started.
     pub fn into_sink(self) -> Result<ProcessSink, EndpointError> {
-        let (child, input, _) = self.start(Stdio::piped(), Stdio::inherit())?;
-        self.sink(child, input, Output::Elsewhere)
+        let (child, input, _) = self.start(Ends::Input)?;
+        Ok(self.sink(child, input, Reader::Elsewhere))
     }
 
     /// Starts it, for both. The end of its output is reported as it comes; the sink's finish waits for the exit and
@@ -131,91 +145,62 @@ impl Process {
     /// # Errors
     /// `ErrorKind::Open` when it cannot be started.
     pub fn into_duplex(self) -> Result<Duplex, EndpointError> {
-        let (child, input, output) = self.start(Stdio::piped(), Stdio::piped())?;
+        let (source, sink) = self.into_ends()?;
         Ok(Duplex {
-            source: Box::new(self.source(child.clone(), output, Verdict::BySink)?),
-            sink: Box::new(self.sink(child, input, Output::Ours)?),
+            source: Box::new(source),
+            sink: Box::new(sink),
         })
     }
 
-    fn start(
-        &self,
-        stdin: Stdio,
-        stdout: Stdio,
-    ) -> Result<(Supervised, Option<OwnedFd>, Option<OwnedFd>), EndpointError> {
-        let cannot = |error| EndpointError::open(format!("cannot start {}", self.name), error);
-        let mut command = TokioCommand::new(&self.program);
-        command
-            .args(&self.args)
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(match self.stderr {
-                Stderr::Inherit => Stdio::inherit(),
-                Stderr::PassAndKeep | Stderr::Keep => Stdio::piped(),
-            })
-            // A group of its own, so that a kill reaches whoever it started.
-            .process_group(0)
-            .kill_on_drop(true);
-        let mut child = command.spawn().map_err(cannot)?;
-        let input = child
-            .stdin
-            .take()
-            .map(|end| end.into_owned_fd())
-            .transpose()
-            .map_err(cannot)?;
-        let output = child
-            .stdout
-            .take()
-            .map(|end| end.into_owned_fd())
-            .transpose()
-            .map_err(cannot)?;
-        Ok((Supervised::new(child, self.stderr, self.grace), input, output))
+    /// As [`into_duplex`](Self::into_duplex), with the types of the two ends.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open` when it cannot be started.
+    pub fn into_ends(self) -> Result<(ProcessSource, ProcessSink), EndpointError> {
+        let (child, input, output) = self.start(Ends::Both)?;
+        let source = self.source(child.clone(), output, Verdict::BySink);
+        Ok((source, self.sink(child, input, Reader::Ours)))
     }
 
-    fn source(
-        &self,
-        child: Supervised,
-        output: Option<OwnedFd>,
-        verdict: Verdict,
-    ) -> Result<ProcessSource, EndpointError> {
-        let polled = self.watch(output, Interest::READABLE)?;
-        Ok(ProcessSource {
+    fn start(&self, ends: Ends) -> Result<(Supervised, Option<Input>, Option<Output>), EndpointError> {
+        let started = os::start(self, ends)
+            .map_err(|error| EndpointError::open(format!("cannot start {}", self.name), error))?;
+        let child = Supervised::new(started.child, self.stderr, self.grace);
+        Ok((child, started.input, started.output))
+    }
+
+    fn source(&self, child: Supervised, output: Option<Output>, verdict: Verdict) -> ProcessSource {
+        ProcessSource {
             child,
-            output: Some(Reader::polled(polled, DescriptorKind::Pipe)),
+            output,
             verdict,
             state: Reading::Output,
             silence: None,
             drain: self.drain,
             name: self.name.clone(),
-        })
+        }
     }
 
-    fn sink(
-        &self,
-        child: Supervised,
-        input: Option<OwnedFd>,
-        output: Output,
-    ) -> Result<ProcessSink, EndpointError> {
-        let polled = self.watch(input, Interest::WRITABLE)?;
-        Ok(ProcessSink {
+    fn sink(&self, child: Supervised, input: Option<Input>, reader: Reader) -> ProcessSink {
+        ProcessSink {
             child,
-            input: Some(Writer::polled(polled, DescriptorKind::Pipe)),
-            output,
+            input,
+            reader,
             is_over: false,
             name: self.name.clone(),
-        })
+        }
     }
+}
 
-    fn watch(&self, end: Option<OwnedFd>, interest: Interest) -> Result<Polled, EndpointError> {
-        let watched = match end {
-            // The child's own end is another description and stays blocking; tokio gives ours back blocking, too.
-            Some(end) => rustix::io::ioctl_fionbio(&end, true)
-                .map_err(io::Error::from)
-                .and_then(|()| Polled::new(end, Unwaiting::Ours, interest)),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        watched.map_err(|error| EndpointError::open(format!("cannot watch {}", self.name), error))
-    }
+/// Which of a child's standard streams are ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ends {
+    /// What it writes; it reads nothing.
+    Output,
+    /// What it reads; it writes where we do.
+    Input,
+    /// Both.
+    Both,
 }
 
 /// Who tells how the child ended.
@@ -229,7 +214,7 @@ enum Verdict {
 
 /// Who reads what the child writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Output {
+enum Reader {
     /// The source beside the sink.
     Ours,
     /// Somebody we know nothing of.
@@ -249,7 +234,7 @@ enum Reading {
 /// A child's standard output.
 pub struct ProcessSource {
     child: Supervised,
-    output: Option<Reader>,
+    output: Option<Output>,
     verdict: Verdict,
     state: Reading,
     /// Runs while the child has exited and its output is open and silent.
@@ -337,6 +322,9 @@ impl Source for ProcessSource {
         if !self.is_waited_for() {
             return Poll::Ready(());
         }
+        if os::CLOSED_OUTPUT_ASKS {
+            self.output = None;
+        }
         self.child.stop(None);
         self.child.output_is_over();
         ready!(self.child.poll_gone(cx));
@@ -345,10 +333,12 @@ impl Source for ProcessSource {
         Poll::Ready(())
     }
 
+    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         self.output.as_ref()?.lane_end()
     }
 
+    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.output {
             Some(end) => end.poll_lane(cx, op),
@@ -356,6 +346,7 @@ impl Source for ProcessSource {
         }
     }
 
+    #[cfg(unix)]
     fn lane_moved(&mut self, bytes: u64) {
         self.silence = None;
         if let Some(output) = &mut self.output {
@@ -380,8 +371,8 @@ impl Drop for ProcessSource {
 /// A child's standard input.
 pub struct ProcessSink {
     child: Supervised,
-    input: Option<Writer>,
-    output: Output,
+    input: Option<Input>,
+    reader: Reader,
     is_over: bool,
     name: String,
 }
@@ -395,9 +386,9 @@ impl ProcessSink {
     /// The child no longer reads: its exit, when it comes soon, says more than a broken pipe does. Beside a source it is
     /// no news before the output was read to its end: a child that exits early loses none of it.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
-        let ending = match self.output {
-            Output::Ours => ready!(self.child.poll_all_over(cx)),
-            Output::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
+        let ending = match self.reader {
+            Reader::Ours => ready!(self.child.poll_all_over(cx)),
+            Reader::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
         };
         let what = match ending {
             Some(ending) => format!("{} {} before it had read everything", self.name, Told(&ending)),
@@ -447,14 +438,17 @@ impl Sink for ProcessSink {
         self.poll_closed(cx)
     }
 
+    #[cfg(unix)]
     fn unsent_bytes(&self) -> Option<u64> {
         self.input.as_ref()?.unsent_bytes()
     }
 
+    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         self.input.as_ref()?.lane_end()
     }
 
+    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.input {
             Some(end) => end.poll_lane(cx, op),
@@ -462,6 +456,7 @@ impl Sink for ProcessSink {
         }
     }
 
+    #[cfg(unix)]
     fn lane_moved(&mut self, bytes: u64) {
         if let Some(input) = &mut self.input {
             input.lane_moved(bytes);
@@ -494,11 +489,9 @@ struct Told<'a>(&'a Ending);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use std::os::unix::process::ExitStatusExt;
-
         match &self.0.status {
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => write!(f, "exited with code {code}")?,
+            Ok(status) => match (status.code(), os::signal(*status)) {
+                (Some(code), _) => write!(f, "exited with code {}", os::code(code))?,
                 (None, Some(signal)) => write!(f, "was killed by signal {signal}")?,
                 (None, None) => write!(f, "ended: {status}")?,
             },

@@ -2,6 +2,9 @@
 //!
 //! Knows no addresses: `tcp` and `unix` open the sockets.
 
+#[cfg_attr(windows, path = "socket/watch_windows.rs")]
+mod watch;
+
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
@@ -14,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::SockRef;
 use tidegate::AbortReason;
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 
 #[cfg(unix)]
 use crate::LaneEnd;
@@ -28,7 +31,8 @@ pub trait StreamSocket: Send + Sync + 'static {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn attempt<T>(&self, interest: Interest, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
-    fn error_ready(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Resolves once the runtime has news of that kind.
+    fn news(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> + Send;
     /// Resolves once the peer has closed both directions, where the system tells that without an error.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
     fn raw(&self) -> SockRef<'_>;
@@ -52,8 +56,11 @@ macro_rules! stream_socket {
             ) -> std::io::Result<T> {
                 self.try_io(interest, run)
             }
-            async fn error_ready(&self) -> std::io::Result<()> {
-                self.ready(tokio::io::Interest::ERROR).await.map(drop)
+            fn news(
+                &self,
+                interest: tokio::io::Interest,
+            ) -> impl Future<Output = std::io::Result<tokio::io::Ready>> + Send {
+                self.ready(interest)
             }
             fn hung_up(&self) -> impl Future<Output = ()> + Send {
                 $hung_up(self)
@@ -133,23 +140,13 @@ impl<T: StreamSocket> Connection<T> {
         EndpointError::io(self.peer.to_string(), error)
     }
 
-    /// Resolves once the system reports an error on the socket, without touching unread data.
+    /// Resolves once the connection has an error, without touching unread data.
     async fn watch(self: Arc<Self>) {
         while self.died.get().is_none() {
-            if self.socket.error_ready().await.is_err() {
-                return std::future::pending().await;
-            }
-            match self.socket.raw().take_error() {
-                Ok(Some(error)) | Err(error) => {
-                    let _ = self.died.set(Box::new(self.error(error)));
-                }
-                Ok(None) => {
-                    // Taken by the other half's read or write, or not for us: forget this readiness.
-                    let _: io::Result<()> = self
-                        .socket
-                        .attempt(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
-                    tokio::task::yield_now().await;
-                }
+            match watch::error(&self.socket).await {
+                Some(error) => drop(self.died.set(Box::new(self.error(error)))),
+                // Taken by the other half's read or write.
+                None => tokio::task::yield_now().await,
             }
         }
     }

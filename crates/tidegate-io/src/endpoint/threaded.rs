@@ -3,18 +3,16 @@
 //! Knows no names and no ways to end. Never makes a description non-blocking. One thread an endpoint, started with the
 //! first call and not joined: a runtime that ends does not wait for a key to be pressed.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
-use tokio::sync::oneshot;
 
 use super::polled::{SLICES_MAX, retry};
+use super::worker::Worker;
 use crate::{Buffers, Held};
 
 /// A descriptor read on a thread.
@@ -41,7 +39,7 @@ impl ThreadedReader {
 
     /// Whether a read is under way, so that the offset of a file is not known.
     pub(crate) fn is_busy(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| worker.answer.is_some())
+        self.worker.as_ref().is_some_and(|worker| worker.is_busy())
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Option<Bytes>>> {
@@ -83,7 +81,7 @@ impl ThreadedWriter {
 
     /// Whether a write is under way, so that the offset of a file is not known.
     pub(crate) fn is_busy(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| worker.answer.is_some())
+        self.worker.as_ref().is_some_and(|worker| worker.is_busy())
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<io::Result<usize>> {
@@ -100,60 +98,6 @@ impl ThreadedWriter {
             }
             None => Poll::Pending,
         }
-    }
-}
-
-/// One thread that answers one question at a time.
-#[derive(Debug)]
-struct Worker<Q, A> {
-    ask: mpsc::Sender<(Q, oneshot::Sender<A>)>,
-    answer: Option<oneshot::Receiver<A>>,
-}
-
-impl<Q: Send + 'static, A: Send + 'static> Worker<Q, A> {
-    fn spawn(mut work: impl FnMut(Q) -> A + Send + 'static) -> io::Result<Self> {
-        let (ask, asked) = mpsc::channel::<(Q, oneshot::Sender<A>)>();
-        std::thread::Builder::new()
-            .name("tidegate-io".into())
-            .spawn(move || {
-                while let Ok((question, answer)) = asked.recv() {
-                    // Nobody listens any more: the endpoint was dropped.
-                    drop(answer.send(work(question)));
-                }
-            })?;
-        Ok(Self { ask, answer: None })
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, question: impl FnOnce() -> Q) -> Poll<A>
-    where
-        A: FromDeadThread,
-    {
-        if self.answer.is_none() {
-            let (answer, answered) = oneshot::channel();
-            if self.ask.send((question(), answer)).is_err() {
-                return Poll::Ready(A::dead());
-            }
-            self.answer = Some(answered);
-        }
-        match &mut self.answer {
-            Some(answered) => {
-                let result = ready!(Pin::new(answered).poll(cx));
-                self.answer = None;
-                Poll::Ready(result.unwrap_or_else(|_| A::dead()))
-            }
-            None => Poll::Pending,
-        }
-    }
-}
-
-/// What is answered when the thread is gone: it can only have panicked.
-trait FromDeadThread {
-    fn dead() -> Self;
-}
-
-impl<T> FromDeadThread for io::Result<T> {
-    fn dead() -> Self {
-        Err(io::Error::other("the thread of this endpoint has died"))
     }
 }
 

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod harness;
 mod laws;
 mod pipes;
 mod process;

@@ -10,13 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr};
 use tokio::sync::{Notify, watch};
 
 use super::Stderr;
-use crate::endpoint::descriptor::Writer;
+use super::os::{Child, Errors, Input};
 
 /// The most that is kept of a line of standard error.
 const LINE_BYTES_MAX: usize = 400;
@@ -24,8 +22,6 @@ const LINE_BYTES_MAX: usize = 400;
 const LAST_LINE_WAIT: Duration = Duration::from_millis(250);
 /// How long a child that closed its input is given to exit before its broken pipe is reported without the exit.
 const SOON: Duration = Duration::from_millis(500);
-/// How often a group whose leader has gone is looked at while its grace period runs.
-const GROUP_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a child ended.
 #[derive(Debug)]
@@ -62,7 +58,7 @@ pub(super) struct Supervised {
 struct Orders {
     stop: Notify,
     /// The child's input, kept open until it has ended.
-    input: Mutex<Option<Writer>>,
+    input: Mutex<Option<Input>>,
     /// Nobody reads the child's output, or it was read to its end.
     is_output_over: watch::Sender<bool>,
     is_gone: watch::Sender<bool>,
@@ -73,10 +69,9 @@ impl Supervised {
         let id = child.id();
         let (stage, watched) = watch::channel(Stage::Running);
         let orders = Arc::new(Orders::default());
-        let last_line = child.stderr.take().map(|end| LastLine::spawn(end, stderr));
+        let last_line = child.take_errors().map(|end| LastLine::spawn(end, stderr));
         let task = Supervisor {
             is_done: false,
-            group: id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
             child,
             orders: Arc::clone(&orders),
             grace,
@@ -101,8 +96,8 @@ impl Supervised {
         self.id.filter(|_| matches!(*self.stage.borrow(), Stage::Running))
     }
 
-    /// Ends the child: SIGTERM, then SIGKILL. Its input, if given, stays open until it has gone. Idempotent.
-    pub(super) fn stop(&mut self, input: Option<Writer>) {
+    /// Ends the child: asked first where that can be, then killed. Its input, if given, stays open until it has gone. Idempotent.
+    pub(super) fn stop(&mut self, input: Option<Input>) {
         if input.is_some() {
             *self.orders.input.lock().unwrap_or_else(PoisonError::into_inner) = input;
         }
@@ -202,7 +197,6 @@ struct Supervisor {
     /// Set once there is nobody left to kill.
     is_done: bool,
     child: Child,
-    group: Option<Pid>,
     orders: Arc<Orders>,
     grace: Duration,
 }
@@ -218,13 +212,7 @@ impl Supervisor {
                 self.end().await
             }
         };
-        if self
-            .group
-            .is_some_and(|group| rustix::process::test_kill_process_group(group).is_err())
-        {
-            // Nobody is left in it: its number may soon be somebody else's.
-            self.group = None;
-        }
+        self.child.has_exited();
         stage.send_replace(Stage::Exited);
         let last_line = match last_line {
             Some(line) => line.after_exit().await,
@@ -234,7 +222,9 @@ impl Supervisor {
         if !is_stopped {
             tokio::select! {
                 biased;
-                () = self.orders.stop.notified() => self.signal(Signal::TERM),
+                () = self.orders.stop.notified() => {
+                    self.child.ask_to_end(self.grace);
+                }
                 () = stage.closed() => {
                     // Ended in good order: what it left behind is its own affair.
                     self.is_done = true;
@@ -242,7 +232,7 @@ impl Supervisor {
                 }
             }
         }
-        self.end_group().await;
+        self.child.end_rest(self.grace).await;
         self.is_done = true;
         let input = self
             .orders
@@ -256,34 +246,12 @@ impl Supervisor {
 
     /// Ends the child itself, gently, then hard.
     async fn end(&mut self) -> io::Result<ExitStatus> {
-        self.signal(Signal::TERM);
-        if let Ok(status) = tokio::time::timeout(self.grace, self.child.wait()).await {
+        let grace = self.child.ask_to_end(self.grace);
+        if let Ok(status) = tokio::time::timeout(grace, self.child.wait()).await {
             return status;
         }
-        self.signal(Signal::KILL);
+        self.child.kill();
         self.child.wait().await
-    }
-
-    /// Gives whatever is left of the group the same time, then ends it hard.
-    async fn end_group(&self) {
-        let Some(group) = self.group else { return };
-        let is_empty = async {
-            while rustix::process::test_kill_process_group(group).is_ok() {
-                tokio::time::sleep(GROUP_PAUSE).await;
-            }
-        };
-        if tokio::time::timeout(self.grace, is_empty).await.is_err() {
-            self.signal(Signal::KILL);
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.group
-            && let Err(error) = rustix::process::kill_process_group(group, signal)
-        {
-            // It may just have gone.
-            tracing::debug!(%error, ?signal, "a process group was not signalled");
-        }
     }
 }
 
@@ -291,7 +259,7 @@ impl Drop for Supervisor {
     /// The runtime ends before the child has: no time left to be gentle.
     fn drop(&mut self) {
         if !self.is_done {
-            self.signal(Signal::KILL);
+            self.child.kill();
         }
     }
 }
@@ -303,7 +271,7 @@ struct LastLine {
 }
 
 impl LastLine {
-    fn spawn(end: ChildStderr, mode: Stderr) -> Self {
+    fn spawn(end: Errors, mode: Stderr) -> Self {
         let line = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&line);
         let task = tokio::spawn(read_lines(end, mode, kept));
@@ -320,7 +288,7 @@ impl LastLine {
     }
 }
 
-async fn read_lines(mut end: ChildStderr, mode: Stderr, kept: Arc<Mutex<Vec<u8>>>) {
+async fn read_lines(mut end: Errors, mode: Stderr, kept: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = [0; 1024];
     let mut line = Vec::new();
     let mut ours = tokio::io::stderr();

@@ -1,0 +1,160 @@
+//! The test binaries of the Windows build: which there are, how they ran, and what wine cannot show.
+//!
+//! Knows cargo's messages and the harness's last line, and nothing of how the binaries were made.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{WINE, wine};
+
+/// Seconds one binary may take before it counts as hung.
+const SECONDS_MAX: u32 = 180;
+
+/// How many run at once.
+const AT_ONCE: usize = 2;
+
+/// Tests that pass or fail under wine for reasons of wine's, by binary and name; they are not run there and said so.
+const NOT_VERIFIED: &[(&str, &str, &str)] = &[];
+
+/// A test binary for Windows.
+pub(super) struct Binary {
+    /// `tidegate-io tests/relay`, or `tidegate-io` for its unit tests.
+    name: String,
+    exe: PathBuf,
+    /// Where cargo would run it.
+    folder: PathBuf,
+}
+
+impl Binary {
+    /// The one that a message of cargo's tells of, if it does.
+    pub(super) fn announced(message: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(message).ok()?;
+        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+            return None;
+        }
+        let exe = PathBuf::from(message["executable"].as_str()?);
+        let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+        let package = folder.file_name()?.to_string_lossy().into_owned();
+        let target = &message["target"];
+        let name = match target["kind"][0].as_str()? {
+            "test" => format!("{package} tests/{}", target["name"].as_str()?),
+            _ => package,
+        };
+        Some(Self { name, exe, folder })
+    }
+
+    fn not_verified(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        NOT_VERIFIED
+            .iter()
+            .filter(|(binary, ..)| *binary == self.name)
+            .map(|(_, test, why)| (*test, *why))
+    }
+
+    /// Runs it, and says how many tests passed.
+    fn run(&self) -> Result<u64> {
+        let start = Instant::now();
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", &SECONDS_MAX.to_string(), WINE])
+            .arg(&self.exe)
+            .arg("--exact");
+        for (test, _) in self.not_verified() {
+            command.args(["--skip", test]);
+        }
+        let output = wine(&mut command)
+            .current_dir(&self.folder)
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .with_context(|| format!("cannot start {}", self.name))?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let result = stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("test result: "))
+            .next_back();
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Some(result) if output.status.success() => {
+                println!("{}: {} ({seconds:.0} s)", self.name, result.trim_end());
+                let passed = result
+                    .split_once(" passed")
+                    .and_then(|(words, _)| words.rsplit(' ').next());
+                Ok(passed.and_then(|count| count.parse().ok()).unwrap_or(0))
+            }
+            _ => {
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                println!("== {} failed\n{stdout}\n{stderr}", self.name);
+                bail!("{} failed under wine ({})", self.name, output.status)
+            }
+        }
+    }
+}
+
+/// Runs them all, also after one has failed, and tells what was left out.
+pub(super) fn run_all(binaries: &[Binary]) -> Result<()> {
+    let waiting = Mutex::new(binaries.iter());
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
+                    let Some(binary) = next else { break };
+                    let outcome = binary.run();
+                    if let Ok(mut outcomes) = outcomes.lock() {
+                        outcomes.push(outcome);
+                    }
+                }
+            });
+        }
+    });
+    for binary in binaries {
+        for (test, why) in binary.not_verified() {
+            println!("NOT VERIFIED under wine: {}: {test}: {why}", binary.name);
+        }
+    }
+    let outcomes = outcomes.into_inner().unwrap_or_default();
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err().map(ToString::to_string))
+        .collect();
+    let passed: u64 = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).sum();
+    println!("== windows: {passed} passed in {} binaries", outcomes.len());
+    if !failed.is_empty() {
+        bail!("{}", failed.join("; "));
+    }
+    if passed == 0 || outcomes.len() != binaries.len() {
+        bail!("not every binary ran");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_test_binary_is_told_by_package_and_target() {
+        let message = |kind: &str, test: bool| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/crates/tidegate-io/Cargo.toml","executable":"/t/relay.exe",
+                "target":{{"kind":["{kind}"],"name":"relay"}},"profile":{{"test":{test}}}}}"#
+            )
+        };
+        assert_eq!(
+            Binary::announced(&message("test", true)).unwrap().name,
+            "tidegate-io tests/relay"
+        );
+        assert_eq!(
+            Binary::announced(&message("lib", true)).unwrap().name,
+            "tidegate-io"
+        );
+        assert!(Binary::announced(&message("bin", false)).is_none());
+        assert!(Binary::announced("text").is_none());
+    }
+}
