@@ -307,6 +307,8 @@ enum Work {
 struct Output {
     file: Arc<File>,
     regular: bool,
+    /// A write cannot wait for anything: it needs no thread that may.
+    never_waits: bool,
     undo: Mutex<Undo>,
 }
 
@@ -329,6 +331,7 @@ enum Undo {
 impl Output {
     fn new(file: File, regular: bool, undo: Undo) -> Self {
         Self {
+            never_waits: !regular && is_null(&file),
             file: Arc::new(file),
             regular,
             undo: Mutex::new(undo),
@@ -429,16 +432,7 @@ impl FileSink {
             return Err(self.error(io::Error::other("already closed")));
         };
         let output = Arc::clone(output);
-        let mut pieces = Vec::new();
-        let mut bytes = 0;
-        for piece in held.pieces() {
-            let most = WRITE_BYTES_MAX - bytes;
-            pieces.push(piece.slice(..piece.len().min(most)));
-            bytes += piece.len().min(most);
-            if bytes == WRITE_BYTES_MAX {
-                break;
-            }
-        }
+        let pieces = batch(held);
         self.work = Some(Work::Write(spawn_blocking(move || {
             let result = write_pieces(&output.file, pieces);
             drop(output);
@@ -451,6 +445,10 @@ impl FileSink {
 impl Sink for FileSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         if self.work.is_none() {
+            if let Some(output) = self.output.as_ref().filter(|output| output.never_waits) {
+                let written = write_pieces(&output.file, batch(held));
+                return Poll::Ready(written.map_err(|error| self.error(error)));
+            }
             self.start_write(held)?;
         }
         let Some(Work::Write(write)) = &mut self.work else {
@@ -532,6 +530,37 @@ impl Sink for FileSink {
     fn name(&self) -> String {
         self.name.to_string()
     }
+}
+
+/// What one write takes of what waits.
+fn batch(held: &Held) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut bytes = 0;
+    for piece in held.pieces() {
+        let most = WRITE_BYTES_MAX - bytes;
+        pieces.push(piece.slice(..piece.len().min(most)));
+        bytes += piece.len().min(most);
+        if bytes == WRITE_BYTES_MAX {
+            break;
+        }
+    }
+    pieces
+}
+
+/// The null device throws away what it is given, at once. (`null(4)`: character device 1, 3.)
+#[cfg(target_os = "linux")]
+fn is_null(file: &File) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    file.metadata().is_ok_and(|found| {
+        found.file_type().is_char_device()
+            && (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev())) == (1, 3)
+    })
+}
+
+/// Elsewhere it is a device like others.
+#[cfg(not(target_os = "linux"))]
+fn is_null(_file: &File) -> bool {
+    false
 }
 
 fn write_pieces(mut file: &File, mut pieces: Vec<Bytes>) -> io::Result<usize> {
