@@ -32,6 +32,7 @@ const APT: &[Peer] = &[
     peer("doveadm", "dovecot-imapd"),
     peer("strace", "strace"),
     peer("script", "bsdutils"),
+    peer("tinyproxy", "tinyproxy-bin"),
 ];
 
 /// Peers that are unpacked, not installed: their packages conflict with another peer's.

@@ -26,22 +26,31 @@ pub(crate) fn build() -> Result<()> {
         "build tidegate",
         cargo().args(["build", "--release", "--locked", "--package", "tidegate-cli"]),
     )?;
-    let examples = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "tidegate-io",
-        "--example",
-        "bench_load",
-    ];
-    run("build the load", cargo().args(examples))?;
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-o"])
-        .arg(bound())
-        .arg(root().join("xtask/bench/bound.c"));
+    // In one go: each selection of packages has features of its own, and is built anew.
+    let mut examples = cargo();
+    examples.args(["build", "--release", "--locked"]);
+    examples.args(["--package", "tidegate-io", "--example", "bench_load"]);
+    examples.args(["--package", "tidegate-http", "--example", "plain_hyper"]);
+    run("build the load and a server on hyper alone", &mut examples)?;
     fs::create_dir_all(target().join("release"))?;
-    run("build the C bounds", &mut cc)
+    for (source, program) in [("bound.c", bound()), ("http_bound.c", http_bound())] {
+        let mut cc = Command::new("cc");
+        cc.args(["-O2", "-o"])
+            .arg(program)
+            .arg(root().join("xtask/bench").join(source));
+        run("build the C bounds", &mut cc)?;
+    }
+    Ok(())
+}
+
+/// The C program of `xtask/bench/http_bound.c`.
+pub(crate) fn http_bound() -> PathBuf {
+    target().join("release/bench-http-bound")
+}
+
+/// The server of `crates/tidegate-http/examples/plain_hyper.rs`.
+pub(crate) fn plain_hyper() -> PathBuf {
+    target().join("release/examples/plain_hyper")
 }
 
 /// The C program of `xtask/bench/bound.c`.

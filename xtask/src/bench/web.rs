@@ -1,6 +1,8 @@
-//! HTTP figures: small files under wrk, a big download, a chunked upload, memory of a slow download.
+//! HTTP figures: small files under wrk, also beside slow downloads; a GiB down; a GiB up, to nothing and to a file; the
+//! memory of a slow download. Beside nginx, a server on hyper alone, twisted.web and a C program that does no more than
+//! it must.
 //!
-//! Knows the servers' command lines and how to read wrk and curl.
+//! Knows the servers' command lines and how to read wrk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,29 +17,44 @@ use crate::shell::{find, output, peers_dir};
 
 const GIB: u64 = 1 << 30;
 
+/// Downloads that go on slowly while small files are asked for.
+const SLOW: usize = 100;
+
 /// A server of one directory.
 struct Server {
     name: &'static str,
     start: fn(&Path, u16) -> Result<Guard>,
+    uploads: Uploads,
+}
+
+/// How a server is made to take an upload, if it is.
+#[derive(Clone, Copy)]
+enum Uploads {
+    /// It takes PUT: to the first path it throws bytes away, to the second it writes and syncs.
+    Paths(&'static str, &'static str),
+    /// Ours: a server of its own that throws away, and a path for the file.
+    Ours(&'static str),
+    /// Only to a file.
+    File(&'static str),
+    None,
 }
 
 fn servers() -> Vec<Server> {
-    let mut all = vec![Server {
-        name: "tidegate",
-        start: tidegate,
-    }];
+    let server = |name, start: fn(&Path, u16) -> Result<Guard>, uploads| Server { name, start, uploads };
+    let mut all = vec![server("tidegate", tidegate, Uploads::Ours("/up.bin"))];
     if find("nginx").is_some() {
-        all.push(Server {
-            name: "nginx",
-            start: nginx,
-        });
+        all.push(server("nginx, tuned", nginx_tuned, Uploads::File("/up.bin")));
+        all.push(server("nginx, as it comes", nginx_plain, Uploads::None));
     }
+    all.push(server("hyper alone", hyper, Uploads::Paths("/null", "/file.bin")));
     if twistd().is_some() {
-        all.push(Server {
-            name: "twisted.web",
-            start: twisted,
-        });
+        all.push(server("twisted.web", twisted, Uploads::None));
     }
+    all.push(server(
+        "C, epoll and sendfile",
+        bound,
+        Uploads::Paths("/null", "/file.bin"),
+    ));
     all
 }
 
@@ -66,22 +83,59 @@ fn tidegate(dir: &Path, port: u16) -> Result<Guard> {
     Guard::start(command.stdout(Stdio::null()))
 }
 
-fn nginx(dir: &Path, port: u16) -> Result<Guard> {
+/// Ours as it takes one upload and throws it away.
+fn tidegate_to_nothing(port: u16) -> Result<Guard> {
+    let mut command = Command::new(rig::tidegate());
+    command.args(["-q", &format!("http-listen://127.0.0.1:{port}"), "file:/dev/null"]);
+    Guard::start(command.stdout(Stdio::null()))
+}
+
+fn nginx_tuned(dir: &Path, port: u16) -> Result<Guard> {
+    nginx(
+        dir,
+        port,
+        "access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache max=100;",
+    )
+}
+
+/// What Debian's package sets, but for the limit of requests on one connection.
+fn nginx_plain(dir: &Path, port: u16) -> Result<Guard> {
+    let log = rig::scratch()?.join("nginx-access.log");
+    let options = format!(
+        "access_log {}; sendfile on; tcp_nopush on; keepalive_requests 1000000;",
+        log.display()
+    );
+    nginx(dir, port, &options)
+}
+
+fn nginx(dir: &Path, port: u16, options: &str) -> Result<Guard> {
     let home = rig::scratch()?.join(format!("nginx-http-{port}"));
     fs::create_dir_all(&home)?;
     let conf = home.join("nginx.conf");
     fs::write(
         &conf,
         format!(
-            "daemon off;\nuser root;\nworker_processes 2;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{ worker_connections 4000; \
-             }}\nhttp {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache \
-             max=100; client_body_temp_path {0}/body; server {{ listen 127.0.0.1:{port}; root {1}; }} }}\n",
+            "daemon off;\nuser root;\nworker_processes 2;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{ \
+             worker_connections 4000; }}\nhttp {{ {options} client_body_temp_path {0}/body; client_max_body_size 0; \
+             server {{ listen 127.0.0.1:{port}; root {1}; dav_methods PUT; }} }}\n",
             home.display(),
             dir.display()
         ),
     )?;
     let mut command = Command::new(find("nginx").context("nginx")?);
     command.arg("-c").arg(conf).arg("-e").arg(home.join("error.log"));
+    Guard::start(command.stdout(Stdio::null()))
+}
+
+fn hyper(dir: &Path, port: u16) -> Result<Guard> {
+    let mut command = Command::new(rig::plain_hyper());
+    command.arg(dir).arg(format!("127.0.0.1:{port}"));
+    Guard::start(command.stdout(Stdio::null()))
+}
+
+fn bound(dir: &Path, port: u16) -> Result<Guard> {
+    let mut command = Command::new(rig::http_bound());
+    command.args(["serve", &port.to_string()]).arg(dir).arg("2");
     Guard::start(command.stdout(Stdio::null()))
 }
 
@@ -119,7 +173,7 @@ pub(crate) fn small() -> Result<Table> {
             let _guard = (server.start)(&dir, port)?;
             rig::listening(port)?;
             let (rate, p99) = wrk(port)?;
-            let slow = slow_downloads(port, 100)?;
+            let slow = slow_downloads(port)?;
             let (_, beside) = wrk(port)?;
             drop(slow);
             table.add(server.name, &[rate, p99, beside]);
@@ -130,7 +184,7 @@ pub(crate) fn small() -> Result<Table> {
 
 fn wrk(port: u16) -> Result<(f64, f64)> {
     let url = format!("http://127.0.0.1:{port}/small.txt");
-    let text = output(Command::new("wrk").args(["-t2", "-c64", "-d4s", "--latency", &url]))?;
+    let text = output(Command::new("wrk").args(["-t2", "-c64", "-d3s", "--latency", &url]))?;
     let after = |label: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(label))?;
         line.split_whitespace().last().map(str::to_owned)
@@ -151,19 +205,46 @@ fn milliseconds(text: &str) -> Result<f64> {
     Ok(digits.parse::<f64>()? * scale)
 }
 
-fn slow_downloads(port: u16, count: usize) -> Result<Vec<Guard>> {
+/// One curl that downloads the big file many times at once, slowly; returns when all are connected.
+fn slow_downloads(port: u16) -> Result<Guard> {
     let url = format!("http://127.0.0.1:{port}/big.bin");
-    let one = || {
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "--limit-rate", "100k", "-o", "/dev/null", "-m", "60", &url]);
-        Guard::start(curl.stdout(Stdio::null()))
-    };
-    (0..count).map(|_| one()).collect()
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-Z", "--parallel-immediate", "--parallel-max"])
+        .arg(SLOW.to_string())
+        .args(["--limit-rate", "100k", "-m", "60"]);
+    for _ in 0..SLOW {
+        curl.args(["-o", "/dev/null", &url]);
+    }
+    let guard = Guard::start(curl.stdout(Stdio::null()))?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while established(port)? < SLOW {
+        if Instant::now() > deadline {
+            bail!("the slow downloads did not begin");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(guard)
 }
 
-/// A GiB down, a GiB chunked up, and the memory of one slow download.
+/// Connections that are open to a port on this machine.
+fn established(port: u16) -> Result<usize> {
+    let needle = format!(":{port:04X}");
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let open = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next().is_some_and(|remote| remote.ends_with(&needle)) && fields.next() == Some("01")
+    };
+    Ok(table.lines().filter(open).count())
+}
+
+/// A GiB down, a GiB up in chunks, and the memory of one slow download.
 pub(crate) fn big() -> Result<Table> {
-    let columns = &["GET GiB/s", "PUT GiB/s", "KiB over idle at 1 MiB/s"];
+    let columns = &[
+        "GET GiB/s",
+        "PUT to nothing GiB/s",
+        "PUT to a synced file GiB/s",
+        "peak KiB over idle at 1 MiB/s",
+    ];
     let mut table = Table::new("HTTP: 1 GiB", columns, "GET GiB/s");
     let dir = site()?;
     for _ in 0..rig::rounds().min(3) {
@@ -171,24 +252,66 @@ pub(crate) fn big() -> Result<Table> {
             let port = rig::free_port()?;
             let guard = (server.start)(&dir, port)?;
             rig::listening(port)?;
-            let url = format!("http://127.0.0.1:{port}");
-            let get = rate(Command::new("curl").args(["-sf", "-o", "/dev/null", &format!("{url}/big.bin")]))?;
-            let put = if server.name == "tidegate" {
-                let script = format!("head -c {GIB} /dev/zero | curl -sf -T - {url}/up.bin");
-                rate(Command::new("sh").args(["-c", &script]))?
-            } else {
-                f64::NAN
-            };
-            let idle = rig::resident_kib(&guard.tree());
-            let slow = slow_download(port)?;
-            std::thread::sleep(Duration::from_secs(3));
-            let busy = rig::resident_kib(&guard.tree());
-            drop(slow);
-            table.add(server.name, &[get, put, busy.saturating_sub(idle) as f64]);
+            // On the fresh server: what a fast download took from the heap would hide what the slow one takes.
+            let peak = slow_peak_kib(&guard, port)?;
+            let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
+            let (nothing, file) = uploads(&server, port)?;
+            table.add(server.name, &[get, nothing, file, peak]);
         }
     }
-    let _ = fs::remove_file(dir.join("up.bin"));
+    for left in ["up.bin", "file.bin", "bound.bin"] {
+        let _ = fs::remove_file(dir.join(left));
+    }
     Ok(table)
+}
+
+/// The rates of an upload to nothing and to a file; NaN where a server takes none.
+fn uploads(server: &Server, port: u16) -> Result<(f64, f64)> {
+    let put = |port: u16, path: &str| exchange(&["put", &port.to_string(), path, &GIB.to_string()]);
+    Ok(match server.uploads {
+        Uploads::None => (f64::NAN, f64::NAN),
+        Uploads::File(file) => (f64::NAN, put(port, file)?),
+        Uploads::Paths(nothing, file) => (put(port, nothing)?, put(port, file)?),
+        Uploads::Ours(file) => {
+            let other = rig::free_port()?;
+            let _taking = tidegate_to_nothing(other)?;
+            rig::listening(other)?;
+            (put(other, "/nothing")?, put(port, file)?)
+        }
+    })
+}
+
+/// One exchange of a GiB by the C client, in GiB/s.
+fn exchange(words: &[&str]) -> Result<f64> {
+    let seconds: f64 = output(Command::new(rig::http_bound()).args(words))?
+        .trim()
+        .parse()?;
+    Ok(1.0 / seconds)
+}
+
+/// The most a server grows over what it was when idle, while it sends a file at 1 MiB/s for three seconds.
+fn slow_peak_kib(guard: &Guard, port: u16) -> Result<f64> {
+    let pids = guard.tree();
+    for pid in &pids {
+        // Sets the peak back to what is resident now.
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    }
+    let idle = status_kib(&pids, "VmRSS:");
+    let slow = slow_download(port)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let peak = status_kib(&pids, "VmHWM:");
+    drop(slow);
+    Ok(peak.saturating_sub(idle) as f64)
+}
+
+/// The sum of one line of `/proc/PID/status` over some processes.
+fn status_kib(pids: &[u32], label: &str) -> u64 {
+    let of = |pid: &u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = text.lines().find(|line| line.starts_with(label))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    pids.iter().filter_map(of).sum()
 }
 
 fn slow_download(port: u16) -> Result<Guard> {
