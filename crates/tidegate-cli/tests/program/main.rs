@@ -15,3 +15,4 @@ mod relays;
 mod signals;
 mod support;
 mod terminal;
+mod web;

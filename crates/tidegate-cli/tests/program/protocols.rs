@@ -6,13 +6,13 @@ use std::process::Command;
 use crate::support::{MIB, Place, Run, Running, go, go_with, tidegate};
 
 /// Where `serve` says it serves.
-fn served(serving: &mut Running) -> String {
+pub(crate) fn served(serving: &mut Running) -> String {
     let line = serving.line("serving ");
     line.rsplit(' ').next().unwrap().trim_end_matches('/').to_owned()
 }
 
 /// A certificate for localhost and 127.0.0.1, and its key.
-fn certificate(place: &Place) -> (PathBuf, PathBuf) {
+pub(crate) fn certificate(place: &Place) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let (cert, key) = (place.path("cert.pem"), place.path("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
