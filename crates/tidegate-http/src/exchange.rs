@@ -13,6 +13,7 @@ use tidegate::Marks;
 
 use crate::body::{Body, Progress};
 use crate::breaker::{Breaker, current_stream};
+use crate::hangup::Hangup;
 use crate::incoming::IncomingBody;
 use crate::io_guard::{Ending, KillSwitch};
 use crate::outgoing::OutgoingBody;
@@ -92,6 +93,14 @@ pub(crate) enum Line {
 }
 
 impl Line {
+    /// What tells that the peer of one exchange is gone: for HTTP/1 that of the connection, for a stream its own.
+    pub(crate) fn hangup(&self) -> Arc<Hangup> {
+        match self {
+            Self::One(switch) => Arc::clone(&switch.hangup),
+            Self::Two(..) => Arc::default(),
+        }
+    }
+
     /// To be called in the task that hyper runs for a request: only there an HTTP/2 stream can be found.
     pub(crate) fn of_this_task(self) -> Self {
         match self {

@@ -17,8 +17,9 @@ use tidegate_io::Buffers;
 
 use crate::range::ByteRange;
 
-/// The chunk of one pull. 256 KiB: as much as hyper sends in one vectored write.
-pub const CHUNK_BYTES: usize = 256 * 1024;
+/// The chunk of one pull. 64 KiB: four frames. A chunk stays in memory until its last frame is sent, so a download that
+/// stalls holds what waits in hyper and two chunks besides; larger ones cost memory and gain nothing.
+pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// One part of what is to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
 use tokio::time::{Instant, Sleep};
 
+use crate::hangup::Hangup;
+
 /// Bytes that a peer sends as the body of a message.
 #[derive(Debug)]
 pub struct IncomingBody {
@@ -30,6 +32,8 @@ pub struct IncomingBody {
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     trailers: Option<HeaderMap>,
+    /// Tells while nobody reads that the peer is gone.
+    hangup: Option<Arc<Hangup>>,
     name: String,
 }
 
@@ -45,8 +49,16 @@ impl IncomingBody {
             waiting_since: None,
             timer: None,
             trailers: None,
+            hangup: None,
             name,
         }
+    }
+
+    /// A peer that goes away is noticed also while nobody reads.
+    pub(crate) fn watched_by(mut self, hangup: Arc<Hangup>) -> Self {
+        hangup.want();
+        self.hangup = Some(hangup);
+        self
     }
 
     /// The length the peer announced.
@@ -203,6 +215,16 @@ impl Slot {
         drop(self.take());
     }
 
+    /// Read to its end, and not cut.
+    fn is_over(&self) -> bool {
+        let incoming = self
+            .shared
+            .incoming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        incoming.is_none() && !self.is_cut()
+    }
+
     fn is_cut(&self) -> bool {
         self.shared.cut.load(Ordering::SeqCst)
     }
@@ -222,6 +244,19 @@ impl Source for IncomingBody {
             self.left = piece.split_off(max);
         }
         Poll::Ready(Ok(Some(piece)))
+    }
+
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        let Some(hangup) = &self.hangup else {
+            return Poll::Pending;
+        };
+        ready!(hangup.poll(cx));
+        // A body that was read to its end has no peer to lose.
+        if self.incoming.is_over() {
+            Poll::Pending
+        } else {
+            Poll::Ready(self.ended())
+        }
     }
 
     fn size_hint(&self) -> Option<u64> {

@@ -13,33 +13,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
-/// A connection as the system gives it: it can be told to end with a reset.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// The close to come throws away what is not sent and tells the peer so.
-    fn reset_on_close(&self);
-}
-
-impl Wire for TcpStream {
-    fn reset_on_close(&self) {
-        // Failing leaves an ordinary close: the stream still lacks its end.
-        let _ = self.set_zero_linger();
-    }
-}
-
-#[cfg(unix)]
-impl Wire for UnixStream {
-    fn reset_on_close(&self) {}
-}
-
-#[cfg(test)]
-impl Wire for tokio::io::DuplexStream {
-    fn reset_on_close(&self) {}
-}
+use crate::hangup::Hangup;
+use crate::wire::{Watch, Wire};
 
 /// How a connection whose response was aborted is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,6 +34,8 @@ pub(crate) struct KillSwitch {
     /// Until the body under way is complete, the end of the connection would look like its end.
     ambiguous: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// For who holds the body of a request unread.
+    pub(crate) hangup: Arc<Hangup>,
 }
 
 impl KillSwitch {
@@ -122,6 +101,11 @@ impl<W: Wire> Guarded<W> {
         }
     }
 
+    /// A watch for a reset by the peer.
+    pub(crate) fn watch(&self) -> Watch {
+        self.wire.watch()
+    }
+
     /// Puts bytes back in front of what the connection still has to give.
     pub(crate) fn give_back(&mut self, ahead: Bytes) {
         self.ahead = ahead;
@@ -154,13 +138,26 @@ impl<W: Wire> Guarded<W> {
         Poll::Pending
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, went: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge<T>(&mut self, cx: &mut Context<'_>, went: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if went.is_ready() {
             self.blocked_since = None;
             return went;
         }
         self.blocked(cx)
     }
+}
+
+/// Up to this much is copied together: a head and a small body then go out by `send`, which costs the kernel less than
+/// gathering them.
+const JOINED_BYTES_MAX: usize = 2048;
+
+fn joined<'s>(bufs: &[io::IoSlice<'_>], space: &'s mut [u8; JOINED_BYTES_MAX]) -> Option<&'s [u8]> {
+    let mut filled = 0;
+    for buf in bufs {
+        space.get_mut(filled..filled + buf.len())?.copy_from_slice(buf);
+        filled += buf.len();
+    }
+    Some(&space[..filled])
 }
 
 impl<W: Wire> Drop for Guarded<W> {
@@ -188,7 +185,7 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let went = Pin::new(&mut this.wire).poll_write(cx, buf);
-        this.watch(cx, went)
+        this.judge(cx, went)
     }
 
     fn poll_write_vectored(
@@ -197,8 +194,11 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let went = Pin::new(&mut this.wire).poll_write_vectored(cx, bufs);
-        this.watch(cx, went)
+        let went = match joined(bufs, &mut [0; JOINED_BYTES_MAX]) {
+            Some(joined) => Pin::new(&mut this.wire).poll_write(cx, joined),
+            None => Pin::new(&mut this.wire).poll_write_vectored(cx, bufs),
+        };
+        this.judge(cx, went)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -218,7 +218,7 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
             return Poll::Ready(Ok(()));
         }
         let went = Pin::new(&mut this.wire).poll_shutdown(cx);
-        this.watch(cx, went)
+        this.judge(cx, went)
     }
 }
 

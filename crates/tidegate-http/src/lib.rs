@@ -3,6 +3,7 @@
 //! Knows HTTP; leaves the grammar on the wire to hyper, and how bytes travel to the drivers below.
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod body;
 mod breaker;
 mod chunked;
@@ -12,6 +13,7 @@ mod exchange;
 mod file_parts;
 mod gate_wait;
 mod get;
+mod hangup;
 mod incoming;
 mod io_guard;
 mod limits;
@@ -27,6 +29,7 @@ mod server;
 mod static_files;
 mod upload;
 pub mod validators;
+mod wire;
 
 pub use body::{Body, BodyError, FRAME_BYTES_MAX, PeerGone};
 pub use chunked::ChunkedBody;

@@ -32,6 +32,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Bytes hyper may hold of one connection in each direction. 256 KiB: one vectored write of sixteen frames.
     pub wire_bytes_max: usize,
+    /// Bytes the kernel may take of one connection before it can send them, where it can be told (Linux). 256 KiB: left to
+    /// itself it takes megabytes for each client that stalls, and resets healthy connections when its memory is used up.
+    pub unsent_bytes_max: u32,
     /// HTTP/2: bytes hyper may hold of one stream it sends. 64 KiB: four frames.
     pub stream_bytes_max: usize,
     /// HTTP/2: what a client may send ahead of us on one stream. 256 KiB: a window that fills 100 Mbit/s at 20 ms.
@@ -55,6 +58,7 @@ impl Default for Limits {
             streams_max: 100,
             drain_timeout: Duration::from_secs(30),
             wire_bytes_max: 256 * 1024,
+            unsent_bytes_max: 256 * 1024,
             stream_bytes_max: 64 * 1024,
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 1024 * 1024,

@@ -191,6 +191,13 @@ impl Source for ListenSource {
         }
     }
 
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        match &mut self.state {
+            Taking::Body(upload) => upload.body.poll_hangup(cx),
+            Taking::Waiting(_) | Taking::Read(_) | Taking::Over => Poll::Pending,
+        }
+    }
+
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.give(StatusCode::INTERNAL_SERVER_ERROR);
         self.server.poll_end(cx)

@@ -1,8 +1,9 @@
 //! Files that are open: their handle, their headers and, for small ones, their bytes, ready to be sent again.
 //!
 //! An entry is trusted only after `fstat` says that the open file is what it was (size, times, link count: a file that
-//! was renamed over has one link less), and for at most a second before its name is looked up anew. Bounded in entries
-//! and in bytes. Knows nothing of requests.
+//! was renamed over has one link less), and for at most a second before its name is looked up anew. What `fstat` said is
+//! believed for 50 µs, unless a file was put in place meanwhile. Bounded in entries and in bytes. Knows nothing
+//! of requests.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -13,7 +14,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
+};
 use http::{HeaderMap, HeaderValue};
 
 use crate::file_parts::{Stamp, read_at};
@@ -25,6 +28,10 @@ pub(crate) const SMALL_BYTES_MAX: u64 = 16 * 1024;
 
 /// How long a name is trusted before it is looked up anew.
 const NAME_TRUSTED: Duration = Duration::from_secs(1);
+
+/// How long the answer of `fstat` is believed. 50 µs: at tens of thousands of requests a second few ask the system, and it
+/// is less than the way from an answer over a write of the file to the next request.
+const STAT_TRUSTED: Duration = Duration::from_micros(50);
 
 /// Open files at most: each holds a descriptor.
 const ENTRIES_MAX: usize = 512;
@@ -38,12 +45,24 @@ pub(crate) struct OpenFile {
     pub(crate) validators: Validators,
     /// Those that every answer about this file carries.
     pub(crate) headers: HeaderMap,
+    /// The same with the length, for an answer that is the whole file.
+    pub(crate) whole_headers: HeaderMap,
     pub(crate) small: Option<Bytes>,
     /// Precompressed siblings that were there when it was opened.
     pub(crate) siblings: Vec<Coding>,
     identity: Identity,
     opened: Instant,
+    checked: Checked,
     used: AtomicBool,
+}
+
+/// When `fstat` last said that an entry is true.
+#[derive(Debug, Default)]
+struct Checked {
+    /// Microseconds after the entry was opened.
+    at_us: AtomicU64,
+    /// How many files had been put in place by then.
+    puts: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,28 +128,55 @@ impl OpenFile {
         } else {
             None
         };
+        let headers = headers(&validators, dress);
+        let mut whole_headers = headers.clone();
+        whole_headers.insert(CONTENT_LENGTH, HeaderValue::from(identity.size));
         Ok(Self {
             stamp: Stamp::of(&file)?,
             size: identity.size,
-            headers: headers(&validators, dress),
+            headers,
+            whole_headers,
             validators,
             small,
             siblings: dress.siblings.to_vec(),
             identity,
             opened: Instant::now(),
+            checked: Checked {
+                at_us: AtomicU64::new(NEVER),
+                puts: AtomicU64::new(0),
+            },
             used: AtomicBool::new(true),
             file: Arc::new(file),
         })
     }
 
-    fn is_current(&self) -> bool {
-        self.opened.elapsed() < NAME_TRUSTED
-            && self
-                .file
-                .metadata()
-                .is_ok_and(|metadata| Identity::of(&metadata) == self.identity)
+    /// Whether it is still the file of its name, `puts` files having been put in place by now.
+    fn is_current(&self, puts: u64) -> bool {
+        let age = self.opened.elapsed();
+        if age >= NAME_TRUSTED {
+            return false;
+        }
+        let age_us = u64::try_from(age.as_micros()).unwrap_or(NEVER);
+        let since_us = age_us.checked_sub(self.checked.at_us.load(Ordering::Acquire));
+        if since_us.is_some_and(|since| Duration::from_micros(since) < STAT_TRUSTED)
+            && self.checked.puts.load(Ordering::Relaxed) == puts
+        {
+            return true;
+        }
+        let same = self
+            .file
+            .metadata()
+            .is_ok_and(|metadata| Identity::of(&metadata) == self.identity);
+        if same {
+            self.checked.puts.store(puts, Ordering::Relaxed);
+            self.checked.at_us.store(age_us, Ordering::Release);
+        }
+        same
     }
 }
+
+/// No moment: later than any.
+const NEVER: u64 = u64::MAX;
 
 /// All of a small file, or nothing if it changed meanwhile: then it is streamed, with the checks of streaming.
 fn read_all(file: &File, identity: Identity) -> io::Result<Option<Bytes>> {
@@ -184,6 +230,8 @@ pub(crate) struct OpenFiles {
     entries: RwLock<HashMap<Box<str>, Arc<OpenFile>>>,
     /// Of small files, in bytes.
     kept: AtomicU64,
+    /// Files that the server itself has put in place.
+    puts: AtomicU64,
     pub(crate) kept_max: u64,
 }
 
@@ -203,7 +251,14 @@ impl OpenFiles {
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        entry.is_current().then_some(entry)
+        entry
+            .is_current(self.puts.load(Ordering::Acquire))
+            .then_some(entry)
+    }
+
+    /// A file was put in place: whoever asks from now on gets it.
+    pub(crate) fn put_in_place(&self) {
+        self.puts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Keeps an entry, and lets go of those not used since the last time it was full.

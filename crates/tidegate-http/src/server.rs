@@ -3,7 +3,7 @@
 //! Knows nothing of what is served: a [`Handler`] answers. The grammar on the wire is hyper's.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::num::NonZeroUsize;
 use std::pin::{Pin, pin};
@@ -27,12 +27,16 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 
+use crate::alarm::Alarm;
 use crate::body::BodyEnd;
 use crate::breaker::{Breaker, StreamExecutor};
 use crate::exchange::{Answer, Handler, HeadView, Line, Peer, Request, Responder, Streams, plain};
 use crate::incoming::IncomingBody;
-use crate::io_guard::{Guarded, KillSwitch, Wire};
+use crate::io_guard::{Guarded, KillSwitch};
 use crate::limits::Limits;
+#[cfg(unix)]
+use crate::wire::UnixWire;
+use crate::wire::{TcpWire, Watch, Wire};
 
 /// The first bytes of an HTTP/2 connection. (RFC 9113, section 3.4.)
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -157,7 +161,7 @@ impl Server {
             // A place first: connections beyond the limit wait in the kernel's backlog.
             let accepted = async {
                 let place = Arc::clone(&places).acquire_owned().await;
-                (self.listener.accept().await, place)
+                (self.listener.accept(&self.limits).await, place)
             };
             let (accepted, place) = tokio::select! {
                 () = &mut shutdown => break,
@@ -341,11 +345,12 @@ enum Connection {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<Connection> {
+    async fn accept(&self, limits: &Limits) -> io::Result<Connection> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
+                limit_unsent(&stream, limits);
                 Ok(Connection::Tcp(stream.into_std()?, peer))
             }
             #[cfg(unix)]
@@ -353,6 +358,16 @@ impl Listener {
         }
     }
 }
+
+/// Failing leaves the kernel its own limits.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn limit_unsent(stream: &TcpStream, limits: &Limits) {
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(limits.unsent_bytes_max);
+}
+
+/// The option is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn limit_unsent(_stream: &TcpStream, _limits: &Limits) {}
 
 /// What all connections of a server share.
 struct House<H> {
@@ -388,12 +403,20 @@ impl<H: Handler> House<H> {
         } = given;
         let unusable = match connection {
             Connection::Tcp(stream, address) => match TcpStream::from_std(stream) {
-                Ok(stream) => return self.serve_wire(stream, Peer::Tcp(address), drained).await,
+                Ok(stream) => {
+                    return self
+                        .serve_wire(TcpWire::from(stream), Peer::Tcp(address), drained)
+                        .await;
+                }
                 Err(error) => error,
             },
             #[cfg(unix)]
             Connection::Unix(stream) => match UnixStream::from_std(stream) {
-                Ok(stream) => return self.serve_wire(stream, Peer::Local, drained).await,
+                Ok(stream) => {
+                    return self
+                        .serve_wire(UnixWire::from(stream), Peer::Local, drained)
+                        .await;
+                }
                 Err(error) => error,
             },
         };
@@ -403,6 +426,7 @@ impl<H: Handler> House<H> {
     async fn serve_wire<W: Wire>(self: Arc<Self>, wire: W, peer: Peer, drained: watch::Receiver<()>) {
         let switch = Arc::new(KillSwitch::default());
         let mut guarded = Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout);
+        let watch = guarded.watch();
         let served = match self.tls.clone() {
             Some(tls) => {
                 let handshake = tokio::time::timeout(self.limits.handshake_timeout, tls.accept(guarded));
@@ -415,7 +439,7 @@ impl<H: Handler> House<H> {
                 if session.alpn_protocol() == Some(b"h2") {
                     self.serve_h2(stream, peer, drained).await
                 } else {
-                    self.serve_h1(stream, peer, switch, drained).await
+                    self.serve_h1(stream, peer, (switch, watch), drained).await
                 }
             }
             None => {
@@ -432,7 +456,7 @@ impl<H: Handler> House<H> {
                     }
                     Some(Opening::One(ahead)) => {
                         guarded.give_back(ahead);
-                        self.serve_h1(guarded, peer, switch, drained).await
+                        self.serve_h1(guarded, peer, (switch, watch), drained).await
                     }
                     None => return,
                 }
@@ -447,32 +471,47 @@ impl<H: Handler> House<H> {
         self: Arc<Self>,
         io: I,
         peer: Peer,
-        switch: Arc<KillSwitch>,
+        (switch, mut watch): (Arc<KillSwitch>, Watch),
         mut drained: watch::Receiver<()>,
     ) -> hyper::Result<()>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.limits;
+        let hangup = Arc::clone(&switch.hangup);
         let service = Service {
             house: self,
             peer,
             line: Line::One(switch),
         };
         let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(Alarm::new())
             .header_read_timeout(limits.header_timeout)
             .max_headers(limits.headers_max)
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.wire_bytes_max)
             .serve_connection(TokioIo::new(io), service);
         let mut connection = pin!(connection);
-        tokio::select! {
-            biased;
-            served = connection.as_mut() => return served,
-            _ = drained.changed() => connection.as_mut().graceful_shutdown(),
+        // Polled after the connection: what a request has just asked for is watched from then on.
+        let mut reset = pin!(poll_fn(|cx| match hangup.is_wanted() {
+            true => watch.as_mut().poll(cx),
+            false => Poll::Pending,
+        }));
+        let (mut serving, mut whole) = (true, true);
+        loop {
+            tokio::select! {
+                biased;
+                served = connection.as_mut() => return served,
+                _ = drained.changed(), if serving => {
+                    serving = false;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = reset.as_mut(), if whole => {
+                    whole = false;
+                    hangup.tell();
+                }
+            }
         }
-        connection.await
     }
 
     async fn serve_h2<I>(
@@ -592,9 +631,15 @@ impl<H: Handler> House<H> {
                 "the body is larger than this server takes",
             )
         } else {
-            let body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
+            let empty = incoming.is_end_stream();
+            let mut body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
             if let Line::Two(_, breaker) = &line {
                 breaker.watch(body.slot());
+            }
+            let hangup = line.hangup();
+            let waits = hangup.unless_answered();
+            if !empty {
+                body = body.watched_by(hangup);
             }
             let responder = Responder {
                 peer,
@@ -603,13 +648,14 @@ impl<H: Handler> House<H> {
                 marks: self.limits.marks,
                 line,
             };
-            self.handler
-                .answer(Request {
-                    head,
-                    body,
-                    responder,
-                })
-                .await
+            let request = Request {
+                head,
+                body,
+                responder,
+            };
+            let answer = self.handler.answer(request).await;
+            waits.disarm();
+            answer
         };
         if answer
             .body()

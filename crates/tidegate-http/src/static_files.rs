@@ -241,7 +241,11 @@ impl StaticFiles {
         let (method, headers) = (request.head.method.clone(), request.head.headers.clone());
         let opened = blocking(move || shared.open_target(&path, &method, &headers)).await;
         match opened {
-            Ok(Ok(target)) => upload::receive(target, request.body, durability).await,
+            Ok(Ok(target)) => {
+                let answer = upload::receive(target, request.body, durability).await;
+                self.shared.open.put_in_place();
+                answer
+            }
             Ok(Err(status)) => plain(status, ""),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 plain(StatusCode::CONFLICT, "there is no such directory")
@@ -464,6 +468,11 @@ fn send(
     let wanted = asked
         .and_then(|value| value.to_str().ok())
         .map_or(Wanted::Whole, |value| range::parse(value, file.size));
+    if wanted == Wanted::Whole
+        && let Some(small) = &file.small
+    {
+        return Some(whole(file, small, method));
+    }
     let mut head = bare(StatusCode::OK, file);
     let parts = match wanted {
         Wanted::Whole if file.size == 0 => VecDeque::new(),
@@ -502,6 +511,17 @@ fn send(
         }
         None => Some(stream(file, head, parts, length, responder?)),
     }
+}
+
+/// A small file, all of it: what most answers are.
+fn whole(file: &OpenFile, small: &Bytes, method: &Method) -> Answer {
+    let mut answer = Response::new(if *method == Method::HEAD {
+        Body::empty()
+    } else {
+        Body::whole(small.clone())
+    });
+    answer.headers_mut().clone_from(&file.whole_headers);
+    answer
 }
 
 fn part_bytes(part: &Part) -> u64 {

@@ -3,15 +3,19 @@
 //! Knows nothing of paths: a directory handle and a name come in.
 
 use std::ffi::{OsStr, OsString};
-use std::future::poll_fn;
+use std::fs::File;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice, Write};
 use std::path::Path;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use cap_std::fs::{Dir, OpenOptions};
 use http::{Response, StatusCode};
 use tidegate_io::{EndpointError, ErrorKind, Held};
+use tokio::task::JoinHandle;
 
 use crate::body::Body;
 use crate::exchange::{Answer, plain};
@@ -20,8 +24,12 @@ use crate::open_files::OpenFile;
 use crate::path::PARTIAL_PREFIX;
 use crate::static_files::failed;
 
-/// The most bytes gathered for one write. 1 MiB: the default `chunk` of the marks.
-const BATCH_BYTES: usize = 1024 * 1024;
+/// The most bytes gathered for one write. 512 KiB: with what is being written meanwhile, the default `chunk` of the marks.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// How much may be written before the disk is asked to begin with it. 32 MiB: what is left for the end takes a fraction
+/// of a second, and a small upload syncs once.
+const SYNC_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// When an upload counts as stored.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,7 +46,7 @@ pub(crate) struct Target {
     parent: Dir,
     name: OsString,
     partial: Option<String>,
-    file: Option<std::fs::File>,
+    file: Option<Arc<File>>,
     replaces: Replaces,
 }
 
@@ -59,7 +67,7 @@ impl Target {
             parent,
             name,
             partial: Some(partial),
-            file: Some(file),
+            file: Some(Arc::new(file)),
             replaces: if existing.is_some() {
                 Replaces::AFile
             } else {
@@ -73,19 +81,11 @@ impl Target {
         Ok(target)
     }
 
-    /// Writes a batch on the blocking pool; the target comes back with the result, also a failed one.
-    async fn write(self, batch: Held) -> (io::Result<()>, Option<Self>) {
-        let work = move || {
-            let mut this = self;
-            let result = match &mut this.file {
-                Some(file) => write_all(file, batch),
-                None => Ok(()),
-            };
-            (result, Some(this))
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| (Err(io::Error::other(error)), None))
+    fn write(&mut self, batch: Held) -> io::Result<()> {
+        match &self.file {
+            Some(file) => write_all(file, batch),
+            None => Ok(()),
+        }
     }
 
     fn commit(mut self, durability: Durability) -> io::Result<Replaces> {
@@ -100,6 +100,9 @@ impl Target {
         self.parent
             .rename(partial, &self.parent, OsStr::new(&self.name))?;
         self.partial = None;
+        if durability == Durability::Synced {
+            sync_folder(&self.parent)?;
+        }
         Ok(self.replaces)
     }
 }
@@ -114,7 +117,20 @@ impl Drop for Target {
     }
 }
 
-fn write_all(file: &mut std::fs::File, mut batch: Held) -> io::Result<()> {
+/// The new name is on the disk only when its directory is.
+#[cfg(unix)]
+fn sync_folder(folder: &Dir) -> io::Result<()> {
+    // The handle itself may be one that is only good for looking up names.
+    folder.open(".")?.sync_all()
+}
+
+/// Elsewhere a directory cannot be synced.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Dir) -> io::Result<()> {
+    Ok(())
+}
+
+fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {
     while !batch.is_empty() {
         let mut slices = [IoSlice::new(&[]); 64];
         let filled = batch.slices(&mut slices);
@@ -129,27 +145,144 @@ fn write_all(file: &mut std::fs::File, mut batch: Held) -> io::Result<()> {
 }
 
 /// Receives the body of a PUT into its target and answers: 201 for a new file, 200 for a replaced one.
-pub(crate) async fn receive(mut target: Target, mut body: IncomingBody, durability: Durability) -> Answer {
-    loop {
-        let batch = match next_batch(&mut body).await {
-            Ok(batch) if batch.is_empty() => break,
-            Ok(batch) => batch,
-            Err(error) => return cut_short(&error),
-        };
-        match target.write(batch).await {
-            (Ok(()), Some(back)) => target = back,
-            (Err(error), _) => return failed(&error),
-            (Ok(()), None) => return plain(StatusCode::INTERNAL_SERVER_ERROR, ""),
-        }
+pub(crate) async fn receive(target: Target, mut body: IncomingBody, durability: Durability) -> Answer {
+    let mut writer = Writer::new(target, durability);
+    if let Err(answer) = poll_fn(|cx| writer.poll(cx, &mut body)).await {
+        return answer;
     }
-    let committed = tokio::task::spawn_blocking(move || target.commit(durability)).await;
-    match committed
-        .map_err(io::Error::other)
-        .and_then(|committed| committed)
+    if let Some(syncing) = writer.syncing.take()
+        && let Err(error) = syncing.await.map_err(io::Error::other).flatten()
     {
+        return failed(&error);
+    }
+    let Place::Here(target) = writer.place else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+    };
+    let committed = tokio::task::spawn_blocking(move || target.commit(durability)).await;
+    match committed.map_err(io::Error::other).flatten() {
         Ok(Replaces::Nothing) => empty(StatusCode::CREATED),
         Ok(Replaces::AFile) => empty(StatusCode::OK),
         Err(error) => failed(&error),
+    }
+}
+
+/// Writes one batch on the blocking pool while the next one is gathered, and has the disk begin early.
+struct Writer {
+    place: Place,
+    gathered: Held,
+    rest: Rest,
+    durability: Durability,
+    unsynced: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Where the target is.
+enum Place {
+    Here(Target),
+    /// With a write on the blocking pool, which removes it when nobody waits any more.
+    Away(JoinHandle<(io::Result<()>, Target)>),
+    Lost,
+}
+
+/// Whether more of the body is to come.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Rest {
+    Expected,
+    None,
+}
+
+impl Writer {
+    fn new(target: Target, durability: Durability) -> Self {
+        Self {
+            place: Place::Here(target),
+            gathered: Held::default(),
+            rest: Rest::Expected,
+            durability,
+            unsynced: 0,
+            syncing: None,
+        }
+    }
+
+    /// Ready when the whole body is written, or with the answer that says why not.
+    fn poll(&mut self, cx: &mut Context<'_>, body: &mut IncomingBody) -> Poll<Result<(), Answer>> {
+        loop {
+            if let Poll::Ready(Err(error)) = self.poll_place(cx) {
+                return Poll::Ready(Err(failed(&error)));
+            }
+            let gathered = self.poll_gather(cx, body);
+            if let Poll::Ready(Err(error)) = gathered {
+                return Poll::Ready(Err(cut_short(&error)));
+            }
+            if matches!(self.place, Place::Away(_)) {
+                return Poll::Pending;
+            }
+            match (self.gathered.is_empty(), self.rest) {
+                (false, _) => self.start_write(),
+                (true, Rest::None) => return Poll::Ready(Ok(())),
+                (true, Rest::Expected) => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes the target back from a write that has ended.
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Place::Away(writing) = &mut self.place else {
+            return Poll::Ready(Ok(()));
+        };
+        let ended = ready!(Pin::new(writing).poll(cx));
+        self.place = Place::Lost;
+        let (written, target) = ended.map_err(io::Error::other)?;
+        self.start_sync(cx, &target)?;
+        self.place = Place::Here(target);
+        Poll::Ready(written)
+    }
+
+    /// Takes what has come, up to a batch. Pending: nothing more for now.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut IncomingBody,
+    ) -> Poll<Result<(), EndpointError>> {
+        while self.rest == Rest::Expected && self.gathered.len() < BATCH_BYTES {
+            match ready!(body.poll_piece(cx))? {
+                Some(piece) => self.gathered.push(piece),
+                None => self.rest = Rest::None,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_write(&mut self) {
+        self.place = match std::mem::replace(&mut self.place, Place::Lost) {
+            Place::Here(mut target) => {
+                let batch = std::mem::take(&mut self.gathered);
+                self.unsynced += batch.len() as u64;
+                Place::Away(tokio::task::spawn_blocking(move || (target.write(batch), target)))
+            }
+            elsewhere => elsewhere,
+        };
+    }
+
+    /// Has the disk begin, so that the sync at the end finds little left.
+    ///
+    /// # Errors
+    /// The last early sync failed. The system tells that once: the sync at the end would know nothing of it.
+    fn start_sync(&mut self, cx: &mut Context<'_>, target: &Target) -> io::Result<()> {
+        if let Some(syncing) = &mut self.syncing {
+            let Poll::Ready(synced) = Pin::new(syncing).poll(cx) else {
+                return Ok(());
+            };
+            self.syncing = None;
+            synced.map_err(io::Error::other).flatten()?;
+        }
+        if self.durability == Durability::Synced
+            && self.unsynced >= SYNC_EVERY_BYTES
+            && let Some(file) = target.file.clone()
+        {
+            self.unsynced = 0;
+            self.syncing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        }
+        Ok(())
     }
 }
 
@@ -166,23 +299,4 @@ fn cut_short(error: &EndpointError) -> Answer {
         ErrorKind::Failed => plain(StatusCode::PAYLOAD_TOO_LARGE, ""),
         _ => plain(StatusCode::BAD_REQUEST, "the body was cut short"),
     }
-}
-
-/// Waits for bytes and takes what has come by then, up to a batch. Empty at the end.
-async fn next_batch(body: &mut IncomingBody) -> Result<Held, EndpointError> {
-    let mut batch = Held::default();
-    poll_fn(|cx| {
-        while batch.len() < BATCH_BYTES {
-            match body.poll_piece(cx) {
-                Poll::Ready(Ok(Some(piece))) => batch.push(piece),
-                Poll::Ready(Ok(None)) => break,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if batch.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await?;
-    Ok(batch)
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tidegate::{AbortReason, Consumer as _, FinishableConsumer as _, Producer, PullProducer, StopReason};
 use tidegate_http::{Body, Limits, OutgoingBody, Protocol, StaticFiles, StaticOptions, plain};
-use tidegate_io::{ErrorKind, Source as _};
+use tidegate_io::{ErrorKind, Sink as _, Source as _};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Run, ask, client, client_with, inbox, noise, raw, read_all, up, up_dir, within};
+use crate::common::{Run, ask, client, client_with, inbox, raw, read_all, up, up_dir, within};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
 
@@ -556,81 +556,92 @@ async fn a_file_truncated_while_it_is_served_is_visibly_incomplete() {
     server.stop().await;
 }
 
-/// How many downloads run at once; the 2,000 by `TIDEGATE_HTTP_DOWNLOADS=2000`.
-fn downloads() -> usize {
-    std::env::var("TIDEGATE_HTTP_DOWNLOADS")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(200)
-}
-
-#[cfg(target_os = "linux")]
-fn resident_bytes() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_of_many_downloads_may_stall() {
-    // Resident memory is the whole process's: measured in one where no other test runs.
-    const ALONE: &str = "TIDEGATE_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let mut alone = tokio::process::Command::new(std::env::current_exe().unwrap());
-        alone
-            .args(["--exact", "faults::half_of_many_downloads_may_stall"])
-            .env(ALONE, "1");
-        assert!(alone.status().await.unwrap().success(), "see above");
-        return;
-    }
-    const BYTES: usize = 12 << 20;
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("large"), noise(BYTES)).unwrap();
-    let server = up_dir(dir.path()).await;
-    let count = downloads();
-    let before = resident_bytes();
-    let start = async || {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream
-            .write_all(b"GET /large HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
-            .await
-            .unwrap();
-        stream
-    };
-    let mut stalled = Vec::new();
-    for _ in 0..count / 2 {
-        let mut stream = start().await;
-        within(stream.read_exact(&mut [0; 16])).await.unwrap();
-        stalled.push(stream);
-    }
-    let mut reading = tokio::task::JoinSet::new();
-    for _ in 0..count / 2 {
-        let mut stream = start().await;
-        reading.spawn(async move {
-            let (mut total, mut space) = (0, vec![0; 64 * 1024]);
-            loop {
-                match stream.read(&mut space).await.unwrap() {
-                    0 => return total,
-                    got => total += got,
-                }
-            }
-        });
-        if reading.len() >= 50 {
-            assert!(within(reading.join_next()).await.unwrap().unwrap() > BYTES);
+#[tokio::test]
+async fn a_paused_request_body_hears_of_a_reset() {
+    // Law 11, over HTTP/1.1 (the connection is reset) and HTTP/2 (the stream is).
+    for protocol in [Protocol::One, Protocol::Two] {
+        let (handler, mut requests) = inbox();
+        let server = up(handler, Limits::default()).await;
+        let mut raw = None;
+        let mut sink = None;
+        if protocol == Protocol::One {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let head = b"PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nabc";
+            stream.write_all(head).await.unwrap();
+            raw = Some(stream);
+        } else {
+            let client = client_with(|options| options.protocol = protocol);
+            let mut upload = client.upload(Method::PUT, &server.url("/"), None).unwrap();
+            let mut held = tidegate_io::Held::default();
+            held.push(Bytes::from_static(b"abc"));
+            let taken = within(std::future::poll_fn(|cx| upload.poll_write(cx, &held))).await;
+            assert_eq!(taken.unwrap(), 3);
+            sink = Some(upload);
         }
+        let sent = async {
+            match &mut sink {
+                // The request goes out as its answer is waited for.
+                Some(sink) => std::future::poll_fn(|cx| sink.poll_hangup(cx)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (mut request, answer) = tokio::select! {
+            request = within(requests.recv()) => request.unwrap(),
+            error = sent => panic!("{protocol:?}: {error}"),
+        };
+        let mut hangup = std::pin::pin!(std::future::poll_fn(|cx| request.body.poll_hangup(cx)));
+        let early = tokio::time::timeout(Duration::from_millis(50), hangup.as_mut()).await;
+        assert!(early.is_err(), "{protocol:?}: the peer is still there");
+        if let Some(raw) = raw {
+            raw.set_zero_linger().unwrap();
+            drop(raw);
+        }
+        drop(sink);
+        let error = within(hangup).await;
+        assert_eq!(error.kind, ErrorKind::Truncated, "{protocol:?}: {error}");
+        let error = within(read_all(&mut request.body)).await.unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::Truncated,
+            "{protocol:?}: never a clean end"
+        );
+        drop(answer);
+        server.stop().await;
     }
-    while let Some(total) = within(reading.join_next()).await {
-        assert!(total.unwrap() > BYTES, "a reader was cut short");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_stream_stops_the_producer_of_that_stream_alone() {
+    // CASES B37, B38: over HTTP/2, a full producer and an idle one.
+    let (handler, mut requests) = inbox();
+    let server = up(handler, Limits::default()).await;
+    let client = client_with(|options| options.protocol = Protocol::Two);
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let (client, url) = (client.clone(), server.url("/"));
+        let getting = tokio::spawn(async move { client.get(&url, 0).await.unwrap() });
+        let (request, answer) = within(requests.recv()).await.unwrap();
+        let (consumer, head) = request.responder.stream(Response::new(()), None);
+        answer.send(head).unwrap();
+        let source = getting.await.unwrap();
+        let (consumer, producer) = endless(consumer);
+        until_full(&producer).await;
+        streams.push((source, consumer, producer));
     }
-    // 256 KiB of hyper's, 16 KiB + 256 KiB of the gate's: within 1 MiB a connection, with the allocator's own.
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(
-        grown < count / 2 * (1 << 20) + (64 << 20),
-        "{grown} bytes for {} stalled clients",
-        stalled.len()
+    let (source, consumer, producer) = streams.remove(0);
+    drop(source);
+    until("the reset stops the producer", || {
+        producer.stops.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert!(matches!(consumer.outcome().await, Err(StopReason::Failed(_))));
+    assert_eq!(consumer.held(), 0, "its memory is free");
+    let (_source, other, producer) = streams.remove(0);
+    assert_eq!(
+        producer.stops.load(Ordering::SeqCst),
+        0,
+        "the other stream goes on"
     );
-    assert_eq!(stalled.len(), count / 2);
-    drop(stalled);
-    server.stop().await;
+    other.abort(AbortReason::Requested);
+    assert_eq!(server.stop().await.connections, 1);
 }

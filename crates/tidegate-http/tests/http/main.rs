@@ -6,6 +6,7 @@ mod common;
 mod body_consumer;
 mod client;
 mod covered;
+mod crowd;
 mod faults;
 mod laws;
 mod peers;
