@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::drain::Moved;
 use crate::hangup::Hangup;
 use crate::wire::{Watch, Wire};
 
@@ -87,6 +88,8 @@ pub(crate) struct Guarded<W: Wire> {
     /// When the write that waits now began to; `None` while none waits.
     blocked_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What the drain of a server goes by.
+    moved: Moved,
 }
 
 impl<W: Wire> Guarded<W> {
@@ -98,7 +101,13 @@ impl<W: Wire> Guarded<W> {
             stall_timeout,
             blocked_since: None,
             timer: None,
+            moved: Moved::default(),
         }
+    }
+
+    pub(crate) fn counted_by(mut self, moved: Moved) -> Self {
+        self.moved = moved;
+        self
     }
 
     /// A watch for a reset by the peer.
@@ -136,6 +145,13 @@ impl<W: Wire> Guarded<W> {
             timer.as_mut().reset(deadline);
         }
         Poll::Pending
+    }
+
+    fn wrote(&mut self, cx: &mut Context<'_>, went: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &went {
+            self.moved.add(*bytes);
+        }
+        self.judge(cx, went)
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, went: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -177,7 +193,10 @@ impl<W: Wire> AsyncRead for Guarded<W> {
             this.ahead.advance(take);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.wire).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let went = Pin::new(&mut this.wire).poll_read(cx, buf);
+        this.moved.add(buf.filled().len() - before);
+        went
     }
 }
 
@@ -185,7 +204,7 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let went = Pin::new(&mut this.wire).poll_write(cx, buf);
-        this.judge(cx, went)
+        this.wrote(cx, went)
     }
 
     fn poll_write_vectored(
@@ -198,7 +217,7 @@ impl<W: Wire> AsyncWrite for Guarded<W> {
             Some(joined) => Pin::new(&mut this.wire).poll_write(cx, joined),
             None => Pin::new(&mut this.wire).poll_write_vectored(cx, bufs),
         };
-        this.judge(cx, went)
+        this.wrote(cx, went)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -278,6 +297,17 @@ mod tests {
             io::ErrorKind::ConnectionAborted
         );
         drop(far);
+    }
+
+    #[tokio::test]
+    async fn what_moves_is_counted_both_ways() {
+        let (near, mut far, _switch) = guarded(64);
+        let moved = Moved::default();
+        let mut near = near.counted_by(moved.clone());
+        near.write_all(b"four").await.unwrap();
+        far.write_all(b"seven..").await.unwrap();
+        near.read_exact(&mut [0; 7]).await.unwrap();
+        assert_eq!(moved.bytes(), 11);
     }
 
     #[tokio::test]

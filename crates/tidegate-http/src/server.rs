@@ -4,11 +4,10 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::num::NonZeroUsize;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
@@ -30,10 +29,13 @@ use tokio_rustls::rustls;
 use crate::alarm::Alarm;
 use crate::body::BodyEnd;
 use crate::breaker::{Breaker, StreamExecutor};
+use crate::crew::{Crew, Given};
+use crate::drain::{Moved, finish_all};
 use crate::exchange::{Answer, Handler, HeadView, Line, Peer, Request, Responder, Streams, plain};
 use crate::incoming::IncomingBody;
 use crate::io_guard::{Guarded, KillSwitch};
 use crate::limits::Limits;
+use crate::listener::{Connection, Listener, rest_after};
 #[cfg(unix)]
 use crate::wire::UnixWire;
 use crate::wire::{TcpWire, Watch, Wire};
@@ -50,13 +52,6 @@ pub struct Server {
     threads: Option<NonZeroUsize>,
 }
 
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix(UnixListener),
-}
-
 /// What a server did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -65,7 +60,7 @@ pub struct Served {
     pub connections: u64,
     /// Requests answered.
     pub requests: u64,
-    /// Connections that had to be ended when the drain passed its deadline.
+    /// Connections that had to be ended when nothing had moved for the drain's deadline.
     pub cut: usize,
 }
 
@@ -153,7 +148,9 @@ impl Server {
             tls: self.tls.map(TlsAcceptor::from),
             requests: AtomicU64::new(0),
         });
-        let mut crew = Crew::hire(self.threads, &house, &drained);
+        let mut crew = Crew::hire(self.threads, |given| {
+            Arc::clone(&house).work(given, drained.clone())
+        });
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut shutdown = pin!(shutdown);
         let mut connections = 0;
@@ -186,189 +183,6 @@ impl Server {
     }
 }
 
-/// Those who serve connections: one task on this runtime, or threads.
-struct Crew {
-    seats: Vec<Seat>,
-    ends: JoinSet<usize>,
-}
-
-struct Seat {
-    to: mpsc::UnboundedSender<Given>,
-    /// Connections given and not yet ended.
-    load: Arc<AtomicUsize>,
-}
-
-/// A connection, and what it takes up.
-struct Given {
-    connection: Connection,
-    held: Taken,
-}
-
-/// A place under the limit and a part of a seat's load, until the connection ends.
-struct Taken {
-    _place: Option<OwnedSemaphorePermit>,
-    load: Arc<AtomicUsize>,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Crew {
-    fn hire<H: Handler>(
-        threads: Option<NonZeroUsize>,
-        house: &Arc<House<H>>,
-        drained: &watch::Receiver<()>,
-    ) -> Self {
-        let mut crew = Self {
-            seats: Vec::new(),
-            ends: JoinSet::new(),
-        };
-        for _ in 0..threads.map_or(0, NonZeroUsize::get) {
-            let (seat, from) = Seat::new();
-            let work = Arc::clone(house).work(from, drained.clone());
-            match thread(work) {
-                Ok(end) => {
-                    crew.ends.spawn(end);
-                    crew.seats.push(seat);
-                }
-                Err(error) => tracing::warn!(%error, "cannot start a thread"),
-            }
-        }
-        if crew.seats.is_empty() {
-            let (seat, from) = Seat::new();
-            crew.ends.spawn(Arc::clone(house).work(from, drained.clone()));
-            crew.seats.push(seat);
-        }
-        crew
-    }
-
-    /// To the one with the least to do.
-    fn give(&mut self, connection: Connection, place: Option<OwnedSemaphorePermit>) {
-        if let Some(seat) = self
-            .seats
-            .iter()
-            .min_by_key(|seat| seat.load.load(Ordering::Relaxed))
-        {
-            seat.load.fetch_add(1, Ordering::Relaxed);
-            let held = Taken {
-                _place: place,
-                load: Arc::clone(&seat.load),
-            };
-            let _ = seat.to.send(Given { connection, held });
-        }
-    }
-
-    /// Waits for all to end; says how many connections had to be cut.
-    async fn dismiss(mut self) -> usize {
-        self.seats.clear();
-        let mut cut = 0;
-        while let Some(end) = self.ends.join_next().await {
-            cut += end.unwrap_or(0);
-        }
-        cut
-    }
-}
-
-impl Seat {
-    fn new() -> (Self, mpsc::UnboundedReceiver<Given>) {
-        let (to, from) = mpsc::unbounded_channel();
-        (
-            Self {
-                to,
-                load: Arc::default(),
-            },
-            from,
-        )
-    }
-}
-
-/// Runs `work` on a thread of its own. Dropping the future that is returned ends it.
-fn thread(
-    work: impl Future<Output = usize> + Send + 'static,
-) -> io::Result<impl Future<Output = usize> + Send + 'static> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (done, end) = oneshot::channel();
-    let (wanted, unwanted) = oneshot::channel::<()>();
-    std::thread::Builder::new()
-        .name("tidegate-http".to_owned())
-        .spawn(move || {
-            let cut = runtime.block_on(async {
-                tokio::select! {
-                    cut = work => cut,
-                    _ = unwanted => 0,
-                }
-            });
-            // Files that are being read on the blocking pool must not hold up the end.
-            runtime.shutdown_background();
-            let _ = done.send(cut);
-        })?;
-    Ok(async move {
-        let cut = end.await.unwrap_or(0);
-        drop(wanted);
-        cut
-    })
-}
-
-/// Waits for every connection to end by itself, up to a deadline; says how many did not.
-async fn finish_all(mut tasks: JoinSet<()>, limit: Duration) -> usize {
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(limit, all).await.is_ok() {
-        return 0;
-    }
-    let cut = tasks.len();
-    tasks.shutdown().await;
-    cut
-}
-
-/// An error of one connection is passed over; out of descriptors or memory, waiting is all one can do.
-async fn rest_after(error: &io::Error) {
-    use io::ErrorKind as Kind;
-    if !matches!(
-        error.kind(),
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted
-    ) {
-        tracing::warn!(%error, "cannot accept a connection");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// A connection that belongs to no loop yet.
-enum Connection {
-    Tcp(std::net::TcpStream, std::net::SocketAddr),
-    #[cfg(unix)]
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Listener {
-    async fn accept(&self, limits: &Limits) -> io::Result<Connection> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                let _ = stream.set_nodelay(true);
-                limit_unsent(&stream, limits);
-                Ok(Connection::Tcp(stream.into_std()?, peer))
-            }
-            #[cfg(unix)]
-            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0.into_std()?)),
-        }
-    }
-}
-
-/// Failing leaves the kernel its own limits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn limit_unsent(stream: &TcpStream, limits: &Limits) {
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(limits.unsent_bytes_max);
-}
-
-/// The option is not to be had.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn limit_unsent(_stream: &TcpStream, _limits: &Limits) {}
-
 /// What all connections of a server share.
 struct House<H> {
     handler: Arc<H>,
@@ -385,18 +199,19 @@ impl<H: Handler> House<H> {
         drained: watch::Receiver<()>,
     ) -> usize {
         let mut tasks = JoinSet::new();
+        let moved = Moved::default();
         loop {
             let given = tokio::select! {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
                 given = from.recv() => given,
             };
             let Some(given) = given else { break };
-            tasks.spawn(Arc::clone(&self).serve(given, drained.clone()));
+            tasks.spawn(Arc::clone(&self).serve(given, moved.clone(), drained.clone()));
         }
-        finish_all(tasks, self.limits.drain_timeout).await
+        finish_all(tasks, self.limits.drain_timeout, &moved).await
     }
 
-    async fn serve(self: Arc<Self>, given: Given, drained: watch::Receiver<()>) {
+    async fn serve(self: Arc<Self>, given: Given, moved: Moved, drained: watch::Receiver<()>) {
         let Given {
             connection,
             held: _held,
@@ -405,7 +220,7 @@ impl<H: Handler> House<H> {
             Connection::Tcp(stream, address) => match TcpStream::from_std(stream) {
                 Ok(stream) => {
                     return self
-                        .serve_wire(TcpWire::from(stream), Peer::Tcp(address), drained)
+                        .serve_wire(TcpWire::from(stream), Peer::Tcp(address), (moved, drained))
                         .await;
                 }
                 Err(error) => error,
@@ -414,7 +229,7 @@ impl<H: Handler> House<H> {
             Connection::Unix(stream) => match UnixStream::from_std(stream) {
                 Ok(stream) => {
                     return self
-                        .serve_wire(UnixWire::from(stream), Peer::Local, drained)
+                        .serve_wire(UnixWire::from(stream), Peer::Local, (moved, drained))
                         .await;
                 }
                 Err(error) => error,
@@ -423,9 +238,15 @@ impl<H: Handler> House<H> {
         tracing::warn!(error = %unusable, "cannot serve a connection");
     }
 
-    async fn serve_wire<W: Wire>(self: Arc<Self>, wire: W, peer: Peer, drained: watch::Receiver<()>) {
+    async fn serve_wire<W: Wire>(
+        self: Arc<Self>,
+        wire: W,
+        peer: Peer,
+        (moved, drained): (Moved, watch::Receiver<()>),
+    ) {
         let switch = Arc::new(KillSwitch::default());
-        let mut guarded = Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout);
+        let mut guarded =
+            Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout).counted_by(moved);
         let watch = guarded.watch();
         let served = match self.tls.clone() {
             Some(tls) => {
