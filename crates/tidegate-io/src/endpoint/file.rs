@@ -29,6 +29,9 @@ use crate::{Blame, Buffer, Buffers, Confirmation, EndpointError, ErrorKind, Held
 const WRITE_BYTES_MAX: usize = 1024 * 1024;
 const SLICES_MAX: usize = 64;
 
+/// As many links as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// Runs `work` where it may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)
@@ -609,7 +612,7 @@ fn create(path: &Path, overwrite: Overwrite) -> io::Result<Output> {
     // A link to a file keeps pointing at it: what it points at is replaced.
     let target = match &found {
         Some(_) => std::fs::canonicalize(path)?,
-        None => path.to_owned(),
+        None => through_links(path)?,
     };
     if target.file_name().is_none() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -627,6 +630,18 @@ fn create(path: &Path, overwrite: Overwrite) -> io::Result<Output> {
     Ok(Output::new(file, true, undo))
 }
 
+/// Where a link that leads to nothing points: there the file appears, as with a shell's `>`.
+fn through_links(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match std::fs::read_link(&target) {
+            Ok(next) => target = target.parent().unwrap_or(Path::new("")).join(next),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(io::Error::other("too many links"))
+}
+
 /// A new file in the target's folder, so that a rename stays inside one file system.
 fn beside(target: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = match target.parent() {
@@ -637,12 +652,21 @@ fn beside(target: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder
         .prefix(OsStr::new(".tidegate-"))
         .suffix(OsStr::new(".part"));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What any new file gets: the umask takes away from it.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
+    create_in(&builder, folder)
+}
+
+/// Opened by us, so that an error does not name a file nobody asked for.
+#[cfg(unix)]
+fn create_in(builder: &tempfile::Builder<'_, '_>, folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    // The mode is what any new file gets: the umask takes away from it.
+    options.read(true).write(true).create_new(true).mode(0o666);
+    builder.make_in(folder, |path| options.open(path))
+}
+
+#[cfg(not(unix))]
+fn create_in(builder: &tempfile::Builder<'_, '_>, folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
