@@ -3,13 +3,22 @@
 //! Knows what can be written, and nothing of what it does; defaults are [`crate::settings`]' affair, so that the
 //! configuration file can stand between the command line and the built-in values.
 
-use std::ffi::{OsStr, OsString};
+mod help;
+mod serve;
+mod words;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::help::EXAMPLES;
+pub(crate) use self::serve::{Serve, ServeFtpArgs, ServeHttpArgs};
+#[cfg(test)]
+pub(crate) use self::words::has_option;
+pub(crate) use self::words::{commands, is_command, positionals};
 use crate::checksum::Wanted;
 use crate::size::{parse_duration, parse_memory, parse_rate, parse_size};
 
@@ -24,7 +33,7 @@ use crate::size::{parse_duration, parse_memory, parse_rate, parse_size};
     max_term_width = 100,
     override_usage = "tidegate [OPTIONS] SRC DST\n       tidegate COMMAND …",
     after_help = "Examples and exit codes: `tidegate --help`. Addresses: `tidegate --help addresses`.",
-    after_long_help = long_help()
+    after_long_help = help::long_help()
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -83,8 +92,15 @@ pub(crate) struct CopyArgs {
     #[arg(long, help_heading = "Copy", conflicts_with_all = ["append", "checksum"])]
     pub(crate) resume: bool,
     /// Whether a file sink's finish waits until the disk has the bytes (synced, the default) or not (cached)
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = DurabilityArg::Synced, hide_default_value = true, hide_possible_values = true, help_heading = "Copy")]
-    pub(crate) durability: DurabilityArg,
+    #[arg(
+        long,
+        env = "TIDEGATE_DURABILITY",
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Copy"
+    )]
+    pub(crate) durability: Option<DurabilityArg>,
     /// When to draw the progress line
     #[arg(long, env = "TIDEGATE_PROGRESS", value_name = "WHEN", help_heading = "Output")]
     pub(crate) progress: Option<When>,
@@ -139,7 +155,7 @@ pub(crate) struct OutputArgs {
     #[arg(short, long, env = "TIDEGATE_QUIET", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub(crate) quiet: bool,
     /// Say more: -v informs, -vv debugs, -vvv traces
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, env = "TIDEGATE_VERBOSE", action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// JSON on stderr, one object a line: snapshots each second and a final report (docs/report-schema.md)
     #[arg(long, env = "TIDEGATE_JSON", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
@@ -175,7 +191,13 @@ pub(crate) struct TlsArgs {
 #[command(next_help_heading = "HTTP")]
 pub(crate) struct HttpArgs {
     /// Send this header too; may be given more than once
-    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    #[arg(
+        short = 'H',
+        long,
+        env = "TIDEGATE_HEADER",
+        value_delimiter = '\n',
+        value_name = "NAME: VALUE"
+    )]
     pub(crate) header: Vec<String>,
     /// Upload with this method [default: PUT]
     #[arg(short = 'X', long, env = "TIDEGATE_METHOD", value_name = "METHOD")]
@@ -193,10 +215,10 @@ pub(crate) struct FtpArgs {
     #[arg(long, env = "TIDEGATE_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Let the server connect to us for data
-    #[arg(long)]
+    #[arg(long, env = "TIDEGATE_ACTIVE", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub(crate) active: bool,
     /// Upload under NAME.part and rename it when it is complete
-    #[arg(long)]
+    #[arg(long, env = "TIDEGATE_PART", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub(crate) part: bool,
 }
 
@@ -227,108 +249,6 @@ pub(crate) struct RelayArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-}
-
-/// `tidegate serve …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Serve {
-    /// A directory over HTTP/1.1 and HTTP/2
-    Http(ServeHttpArgs),
-    /// A directory over FTP
-    Ftp(Box<ServeFtpArgs>),
-}
-
-/// `tidegate serve http DIR`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ServeHttpArgs {
-    /// The directory to share; no request leaves it
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Where to listen
-    #[arg(
-        long,
-        env = "TIDEGATE_LISTEN",
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub(crate) listen: String,
-    /// Take uploads by PUT
-    #[arg(long)]
-    pub(crate) writable: bool,
-    /// Give up a connection on which nothing moves for this long [default: 60s]
-    #[arg(long, env = "TIDEGATE_STALL", value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) stall: Option<Duration>,
-    /// After the first signal, wait this long for transfers under way [default: 30s]
-    #[arg(long, env = "TIDEGATE_DRAIN", value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) drain: Option<Duration>,
-    /// Take at most this many connections at once
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: Option<u32>,
-    /// Our certificate chain (PEM): serve TLS
-    #[arg(long, env = "TIDEGATE_CERT", value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// The certificate's key (PEM)
-    #[arg(long, env = "TIDEGATE_KEY", value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-/// `tidegate serve ftp DIR`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ServeFtpArgs {
-    /// The directory to share; no path leaves it
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Where to listen
-    #[arg(
-        long,
-        env = "TIDEGATE_LISTEN",
-        value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:2121"
-    )]
-    pub(crate) listen: String,
-    /// Let anyone log in as `anonymous`
-    #[arg(long)]
-    pub(crate) anonymous: bool,
-    /// Let everyone who may log in write
-    #[arg(long)]
-    pub(crate) writable: bool,
-    /// The file of users, one line each, made with `tidegate ftp-user`
-    #[arg(long, env = "TIDEGATE_USERS", value_name = "FILE")]
-    pub(crate) users: Option<PathBuf>,
-    /// Ports for passive data connections
-    #[arg(long, env = "TIDEGATE_PASSIVE_PORTS", value_name = "FIRST-LAST", value_parser = parse_ports)]
-    pub(crate) passive_ports: Option<(u16, u16)>,
-    /// The address to name in replies to PASV, behind address translation
-    #[arg(long, env = "TIDEGATE_PASSIVE_ADDRESS", value_name = "IPV4")]
-    pub(crate) passive_address: Option<std::net::Ipv4Addr>,
-    /// Take at most this many connections at once [default: 1024]
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: Option<u32>,
-    /// Take at most this many connections at once from one address [default: 64]
-    #[arg(long, env = "TIDEGATE_MAX_PER_ADDRESS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_per_address: Option<u32>,
-    /// Refuse logins and transfers without TLS
-    #[arg(long, requires = "cert")]
-    pub(crate) tls_required: bool,
-    /// Our certificate chain (PEM): offer AUTH TLS
-    #[arg(long, env = "TIDEGATE_CERT", value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// The certificate's key (PEM)
-    #[arg(long, env = "TIDEGATE_KEY", value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
-    /// Close a control connection idle for this long [default: 5m]
-    #[arg(long, env = "TIDEGATE_IDLE", value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) idle: Option<Duration>,
-    /// Give up a transfer on which nothing moves for this long [default: 60s]
-    #[arg(long, env = "TIDEGATE_STALL", value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) stall: Option<Duration>,
-    /// After the first signal, wait this long for transfers under way [default: 30s]
-    #[arg(long, env = "TIDEGATE_DRAIN", value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) drain: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
 }
 
 /// `tidegate demo`.
@@ -410,113 +330,21 @@ impl HalfCloseArg {
     }
 }
 
-fn parse_ports(text: &str) -> Result<(u16, u16), String> {
-    let wrong = || "write two ports, as in 40000-40100".to_owned();
-    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-    let (first, last) = (
-        first.parse().map_err(|_| wrong())?,
-        last.parse().map_err(|_| wrong())?,
-    );
-    if first == 0 || last < first {
-        Err(wrong())
-    } else {
-        Ok((first, last))
-    }
-}
-
-/// Lets options stand before the name of a command: `tidegate --lane copy relay A B` is `tidegate relay --lane copy A B`.
-/// A word that is no command is the first address, and the line stays as it is.
-pub(crate) fn arrange(words: Vec<OsString>) -> Vec<OsString> {
-    let command = Cli::command();
-    let mut at = 1;
-    while let Some(word) = words.get(at) {
-        let text = word.to_string_lossy();
-        if text == "--" || text == "-" || !text.starts_with('-') {
-            break;
-        }
-        at += 1 + usize::from(takes_next_word(&command, &text));
-    }
-    let names_command = |word: &OsStr| command.find_subcommand(word).is_some();
-    let mut words = words;
-    if at > 1 && words.get(at).is_some_and(|word| names_command(word)) {
-        let word = words.remove(at);
-        words.insert(1, word);
-    }
-    words
-}
-
-/// Whether an option as written leaves its value to the next word.
-fn takes_next_word(command: &clap::Command, text: &str) -> bool {
-    let mut known = command
-        .get_arguments()
-        .chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
-    if let Some(long) = text.strip_prefix("--") {
-        return !long.contains('=')
-            && known.any(|arg| arg.get_long() == Some(long) && arg.get_action().takes_values());
-    }
-    let mut shorts = text[1..].chars();
-    let first = shorts.by_ref().find(|short| {
-        known
-            .by_ref()
-            .any(|arg| arg.get_short() == Some(*short) && arg.get_action().takes_values())
-    });
-    first.is_some() && shorts.next().is_none()
-}
-
-/// The examples of `--help`; a test runs each of them.
-pub(crate) const EXAMPLES: &[(&str, &str)] = &[
-    (
-        "Copy a file, and say what its SHA-256 is",
-        "tidegate --checksum sha256 big.iso copy.iso",
-    ),
-    (
-        "Send a file; on the other machine, receive it",
-        "tidegate big.iso tcp://127.0.0.1:9000",
-    ),
-    ("", "tidegate tcp-listen://127.0.0.1:9000 big.iso"),
-    (
-        "Between two programs, at most 10 MiB a second",
-        "tar c src | tidegate --rate 10MiB/s - - | gzip > src.tgz",
-    ),
-    (
-        "From a program into a file that appears only when the program succeeded",
-        "tidegate 'exec:tar c src' src.tar",
-    ),
-    (
-        "Give up when nothing moves for 30 seconds",
-        "tidegate --stall 30s tcp://127.0.0.1:9000 out",
-    ),
-    (
-        "Forward a port",
-        "tidegate relay tcp-listen://127.0.0.1:8080 tcp://127.0.0.1:80",
-    ),
-    (
-        "See the plan first",
-        "tidegate explain big.iso tcp://127.0.0.1:9000",
-    ),
-];
-
-fn long_help() -> String {
-    let mut text = String::from("Examples:\n");
-    for (about, line) in EXAMPLES {
-        if !about.is_empty() {
-            text.push_str(&format!("  {about}:\n"));
-        }
-        text.push_str(&format!("      {line}\n"));
-    }
-    text.push_str("\nExit codes:\n");
-    text.push_str(&crate::exit::help());
-    text.push_str(
-        "\nSignals: the first ^C stops the source, delivers what is held and aborts the sink; the second aborts at \
-         once.\nSIGUSR1 prints a snapshot. Every option with a value can also be set as TIDEGATE_NAME, or under \
-         [defaults] in\nthe configuration file.\n\nAddresses: `tidegate --help addresses`.",
-    );
-    text
+/// Reads a command line. Options may stand before the name of a command.
+///
+/// # Errors
+/// clap's, which is also how help and the version are answered.
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words::arrange(words.to_vec()))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::ffi::OsStr;
+
+    use clap::CommandFactory;
 
     use super::*;
 
@@ -525,7 +353,7 @@ mod tests {
     }
 
     fn parse(line: &str) -> Cli {
-        Cli::try_parse_from(arrange(words(line))).unwrap()
+        super::parse(&words(line)).unwrap()
     }
 
     #[test]
@@ -569,6 +397,29 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_no_options_are_found() {
+        let of = |line| positionals(&words(line));
+        assert_eq!(of("tidegate --rate 1M a -q b"), ["a", "b"]);
+        assert_eq!(of("tidegate --rate=1M a - -- -x"), ["a", "-", "-x"]);
+        assert!(is_command("relay") && !is_command("a"));
+        assert!(commands().contains(&"explain".to_owned()));
+    }
+
+    #[test]
+    fn every_option_of_a_copy_can_be_set_in_the_environment() {
+        // What becomes of a target is said each time, and so is what switches a check off for good.
+        let only_here = ["force", "append", "resume", "insecure", "help", "version"];
+        let command = Cli::command();
+        for arg in command.get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            let wanted = (!only_here.contains(&long))
+                .then(|| format!("TIDEGATE_{}", long.to_uppercase().replace('-', "_")));
+            assert_eq!(variable, wanted, "--{long}");
+        }
+    }
+
+    #[test]
     fn half_close_policies_are_read() {
         assert_eq!(HalfCloseArg::parse("propagate"), Ok(HalfCloseArg::Propagate));
         assert_eq!(
@@ -576,7 +427,5 @@ mod tests {
             Ok(HalfCloseArg::Linger(Duration::from_secs(5)))
         );
         assert!(HalfCloseArg::parse("linger").is_err());
-        assert_eq!(parse_ports("40000-40100"), Ok((40_000, 40_100)));
-        assert!(parse_ports("2-1").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 /// What the file says.
@@ -21,25 +21,72 @@ pub(crate) struct Config {
     pub(crate) endpoints: BTreeMap<String, String>,
 }
 
+/// A value as text, and where in the file it stands.
+type Written = toml::Spanned<String>;
+
 /// The same words as the options; sizes and times as text.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Defaults {
-    pub(crate) low: Option<String>,
-    pub(crate) high: Option<String>,
-    pub(crate) max: Option<String>,
-    pub(crate) chunk: Option<String>,
-    pub(crate) rate: Option<String>,
-    pub(crate) stall: Option<String>,
-    pub(crate) connect_timeout: Option<String>,
-    pub(crate) drain: Option<String>,
-    pub(crate) lane: Option<String>,
-    pub(crate) checksum: Option<String>,
-    pub(crate) progress: Option<String>,
-    pub(crate) log_format: Option<String>,
+    pub(crate) low: Option<Written>,
+    pub(crate) high: Option<Written>,
+    pub(crate) max: Option<Written>,
+    pub(crate) chunk: Option<Written>,
+    pub(crate) rate: Option<Written>,
+    pub(crate) stall: Option<Written>,
+    pub(crate) connect_timeout: Option<Written>,
+    pub(crate) drain: Option<Written>,
+    pub(crate) lane: Option<Written>,
+    pub(crate) checksum: Option<Written>,
+    pub(crate) durability: Option<Written>,
+    pub(crate) progress: Option<Written>,
+    pub(crate) log_format: Option<Written>,
+    pub(crate) quiet: Option<bool>,
+    pub(crate) verbose: Option<u8>,
     pub(crate) ca: Option<PathBuf>,
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) header: Option<Vec<String>>,
+    pub(crate) method: Option<String>,
     pub(crate) retries: Option<u32>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) active: Option<bool>,
+    pub(crate) part: Option<bool>,
+    /// Where all this was read.
+    #[serde(skip)]
+    origin: Origin,
+}
+
+/// A file and its text, to say on which line a value stands.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    path: PathBuf,
+    text: String,
+}
+
+impl Defaults {
+    /// What a configured value says, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read; the error names file and line.
+    pub(crate) fn read<T>(
+        &self,
+        name: &str,
+        written: &Option<Written>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>> {
+        let Some(written) = written else {
+            return Ok(None);
+        };
+        match parse(written.get_ref()) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                let before = self.origin.text.get(..written.span().start).unwrap_or("");
+                let line = before.matches('\n').count() + 1;
+                bail!("{}:{line}: `{name}`: {error}", self.origin.path.display())
+            }
+        }
+    }
 }
 
 impl Config {
@@ -54,10 +101,30 @@ impl Config {
             (None, None) => return Ok(Self::default()),
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).with_context(|| format!("cannot use {}", path.display())),
+            Ok(text) => Self::parse(path, text),
             Err(error) if !must && error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    fn parse(path: PathBuf, text: String) -> Result<Self> {
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or("").matches('\n').count() + 1;
+            anyhow!(
+                "{}:{line}: {}",
+                path.display(),
+                error.message().replace('\n', " ")
+            )
+        })?;
+        config.defaults.origin = Origin { path, text };
+        Ok(config)
+    }
+
+    /// The file it was read from, if there was one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        let path = self.defaults.origin.path.as_path();
+        (!path.as_os_str().is_empty()).then_some(path)
     }
 
     /// Puts the address in the place of `@name`; everything else stays as it is.
@@ -72,7 +139,7 @@ impl Config {
             return Ok(address.into());
         }
         let names = self.endpoints.keys().map(String::as_str);
-        match crate::address::grammar::nearest(name, names) {
+        match crate::address::slips::nearest(name, names) {
             Some(near) => bail!("no endpoint is called @{name}\n  try @{near}, or ./@{name} for a file"),
             None => bail!(
                 "no endpoint is called @{name}\n  try ./@{name} for a file, or name it under [endpoints] in the configuration"
@@ -100,14 +167,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::size::parse_rate;
+
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse("/etc/x.toml".into(), text.to_owned())
+    }
 
     #[test]
     fn names_resolve_and_slips_get_a_suggestion() {
-        let config: Config = toml::from_str(
+        let config = parse(
             "[defaults]\nrate = '1MiB/s'\nconnect-timeout = '5s'\n[endpoints]\nbackup = 'tcp://127.0.0.1:9'\n",
         )
         .unwrap();
-        assert_eq!(config.defaults.connect_timeout.as_deref(), Some("5s"));
+        let timeout = config.defaults.connect_timeout.as_ref().unwrap();
+        assert_eq!(timeout.get_ref(), "5s");
         assert_eq!(
             config.resolve(OsStr::new("@backup")).unwrap(),
             "tcp://127.0.0.1:9"
@@ -118,7 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_is_refused() {
-        assert!(toml::from_str::<Config>("[defaults]\nrat = '1'\n").is_err());
+    fn what_is_wrong_is_told_with_file_and_line() {
+        for (text, at) in [
+            ("[defaults]\nrat = '1'\n", "/etc/x.toml:2: unknown field `rat`"),
+            ("[defaults]\n\nretries = 'many'\n", "/etc/x.toml:3: invalid type"),
+            ("[defaults\n", "/etc/x.toml:1: "),
+            ("[endpoints]\na = 1\n", "/etc/x.toml:2: invalid type"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(at), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+        let defaults = parse("[defaults]\n# slow\nrate = 'soon'\n").unwrap().defaults;
+        let error = defaults
+            .read("rate", &defaults.rate, parse_rate)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("/etc/x.toml:3: `rate`: `soon` is no rate"),
+            "{error}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows the order of these steps; how an end is opened and what a line looks like is said elsewhere.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tidegate::AbortReason;
@@ -17,6 +18,7 @@ use crate::progress::Meter;
 use crate::report::{self, Failure, Names};
 use crate::settings::CopySettings;
 use crate::signals::{self, Ending, Signals, Wish};
+use crate::size::show_size;
 
 /// A gap between two ticks longer than this by far was no busy machine: the process stood still.
 const STOOD_STILL: Duration = Duration::from_secs(1);
@@ -26,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) source: Address,
     pub(crate) sink: Address,
     pub(crate) settings: CopySettings,
+    /// The configuration file that was read.
+    pub(crate) origin: Option<PathBuf>,
 }
 
 /// A copy under way.
@@ -63,7 +67,18 @@ impl Job {
             message: format!("cannot listen to signals: {error}"),
             report: None,
         })?;
+        if let Some(origin) = &self.origin {
+            tracing::info!("configuration: {}", origin.display());
+        }
         let (source, sink) = self.open(names, display, &mut signals).await?;
+        let marks = &self.settings.flow.marks;
+        tracing::info!(
+            "{} and {} are open; at most {} held, {} expected",
+            names.source,
+            names.sink,
+            show_size((marks.high() + marks.chunk()) as u64),
+            source.size_hint().map_or("an unknown size".to_owned(), show_size)
+        );
         let mut running = self.start(source, sink);
         let (result, ending) = running.watch(names, display, &mut signals).await?;
         let checksum = running.checksum.get();
@@ -177,6 +192,7 @@ impl Running {
                     let now = self.handle.snapshot();
                     meter.observe(&now, stood_still(&mut last, every));
                     display.tick(&now, &meter, self.size, names);
+                    tracing::debug!("{}", report::snapshot_line(&now, &meter, names));
                 }
             }
         }

@@ -20,6 +20,7 @@ use crate::checksum::{Checked, Checksum, Hasher, Kind, Slot, Wanted};
 use crate::config::Defaults;
 use crate::display::Display;
 use crate::exit::Exit;
+use crate::open::{BoxSink, BoxSource};
 use crate::progress::Meter;
 use crate::report::{self, Failure, Names};
 use crate::settings::OutputSettings;
@@ -59,17 +60,11 @@ pub(crate) fn run(args: &DemoArgs) -> Exit {
 async fn show(time: Duration, display: &mut Display, names: &Names) -> Result<(), Failure> {
     let size = (CONSUMER_RATE as f64 * time.as_secs_f64().max(0.1)) as u64;
     let broken = |error: EndpointError| crate::other(error.to_string());
-    let listener = tcp::Listener::bind("127.0.0.1:0").await.map_err(broken)?;
-    let at = listener.local_addr().map_err(broken)?;
-    let at = at.to_string();
-    let (near, far) = tokio::try_join!(
-        tcp::connect(&at, Duration::from_secs(10)),
-        tcp::accept_one(listener)
-    )
-    .map_err(broken)?;
+    let joined = joined().await.map_err(broken)?;
     display.note(&format!(
-        "demo: {} from a fast source through a gate and TCP on {at} to a consumer that takes {}/s",
+        "demo: {} from a fast source through a gate and {} to a consumer that takes {}/s",
         show_size(size),
+        joined.by,
         show_size(CONSUMER_RATE)
     ));
     let at_start = peak_memory();
@@ -81,11 +76,10 @@ async fn show(time: Duration, display: &mut Display, names: &Names) -> Result<()
     };
     let source = Checked::new(Fast::new(size, time * 3 / 2), wanted, sent.clone());
     let marks = Marks::default();
-    let sending = Flow::new(source, tcp::sink(near)).marks(marks);
+    let sending = Flow::new(source, joined.near).marks(marks);
     let handle = sending.handle();
     let arrived = Arc::new(Mutex::new(None));
-    let consuming =
-        Flow::new(tcp::source(far.0), Slow::new(CONSUMER_RATE, Arc::clone(&arrived))).marks(marks);
+    let consuming = Flow::new(joined.far, Slow::new(CONSUMER_RATE, Arc::clone(&arrived))).marks(marks);
 
     let consuming = tokio::spawn(consuming.run());
     let sending = tokio::spawn(sending.run());
@@ -107,6 +101,55 @@ async fn show(time: Duration, display: &mut Display, names: &Names) -> Result<()
         &report::report_json(&report, sent.as_ref(), Some(size), names),
     );
     Ok(())
+}
+
+/// A connection of this process to itself.
+struct Joined {
+    near: BoxSink,
+    far: BoxSource,
+    /// What it goes over, for people.
+    by: String,
+}
+
+/// TCP on loopback; a pair of Unix sockets where even loopback is down, as in an empty network namespace.
+async fn joined() -> Result<Joined, EndpointError> {
+    match over_tcp().await {
+        Err(error) if cfg!(unix) => over_a_pair(&error),
+        result => result,
+    }
+}
+
+async fn over_tcp() -> Result<Joined, EndpointError> {
+    let listener = tcp::Listener::bind("127.0.0.1:0").await?;
+    let at = listener.local_addr()?.to_string();
+    let (near, (far, _)) = tokio::try_join!(
+        tcp::connect(&at, Duration::from_secs(5)),
+        tcp::accept_one(listener)
+    )?;
+    Ok(Joined {
+        near: Box::new(tcp::sink(near)),
+        far: Box::new(tcp::source(far)),
+        by: format!("TCP on {at}"),
+    })
+}
+
+#[cfg(unix)]
+fn over_a_pair(why: &EndpointError) -> Result<Joined, EndpointError> {
+    use std::path::Path;
+
+    use tidegate_io::endpoint::unix;
+    let pair = tokio::net::UnixStream::pair();
+    let (near, far) = pair.map_err(|error| EndpointError::open("cannot make a pair of sockets", error))?;
+    Ok(Joined {
+        near: Box::new(unix::sink(near, Path::new("demo"))),
+        far: Box::new(unix::source(far, Path::new("demo"))),
+        by: format!("a pair of Unix sockets ({why})"),
+    })
+}
+
+#[cfg(not(unix))]
+fn over_a_pair(why: &EndpointError) -> Result<Joined, EndpointError> {
+    Err(why.clone())
 }
 
 async fn watch(

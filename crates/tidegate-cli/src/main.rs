@@ -33,11 +33,12 @@ mod serve_cmd;
 mod settings;
 mod signals;
 mod size;
+mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::address::{Address, Place, Role, Scheme};
 use crate::args::{Cli, Command, CopyArgs, OutputArgs};
@@ -47,7 +48,7 @@ use crate::report::{Failure, Names};
 use crate::settings::CopySettings;
 
 fn main() -> ExitCode {
-    let words = args::arrange(std::env::args_os().collect());
+    let words: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(run(&words).code())
 }
 
@@ -55,9 +56,9 @@ fn run(words: &[OsString]) -> Exit {
     if asks_for_addresses(words) {
         return manual::print(&address::table::help());
     }
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match args::parse(words) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error, words),
+        Err(error) => return usage::refuse(&error, words),
     };
     match cli.command {
         None => copy(&cli.copy),
@@ -84,47 +85,25 @@ fn asks_for_addresses(words: &[OsString]) -> bool {
     })
 }
 
-/// What clap has to say: help and version are answers, everything else is wrong use.
-fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
-    let wrong = error.use_stderr();
-    if wrong && words.iter().any(|word| word == "--json") {
-        let message = error.to_string();
-        let line = message
-            .lines()
-            .next()
-            .unwrap_or("wrong use")
-            .trim_start_matches("error: ");
-        let failure = Failure::usage(line);
-        display::print_json(&report::failure_json(&failure, &Names::default()));
-    } else if let Some(word) = third_address(error) {
-        // clap takes a third word for a command, and complains about the first two.
-        display::print_line(&format!(
-            "error: unexpected argument '{word}' found: a copy has one source and one sink\n\nFor more information, try '--help'."
-        ));
-    } else {
-        let _ = error.print();
-    }
-    if wrong { Exit::Usage } else { Exit::Ok }
-}
-
-/// The word behind the two addresses of a copy, when that is what is wrong.
-fn third_address(error: &clap::Error) -> Option<String> {
-    if error.kind() != clap::error::ErrorKind::ArgumentConflict {
-        return None;
-    }
-    match error.get(clap::error::ContextKind::InvalidSubcommand) {
-        Some(clap::error::ContextValue::String(word)) => Some(word.clone()),
-        _ => None,
-    }
-}
-
 fn copy(args: &CopyArgs) -> Exit {
     let job = match job(args) {
         Ok(job) => job,
         Err(failure) => return fail(&failure, &args.output),
     };
     logging::start(logging::Kind::Copy, &job.settings.output);
-    warn_of_secrets(&[&job.source, &job.sink]);
+    let written = [(&args.src, &job.source), (&args.dst, &job.sink)];
+    let on_the_line: Vec<&Address> = written
+        .into_iter()
+        // What a name stands for is in the configuration, which others cannot read.
+        .filter(|(word, _)| {
+            word.as_ref()
+                .is_none_or(|word| !word.to_string_lossy().starts_with('@'))
+        })
+        .map(|(_, address)| address)
+        .collect();
+    warn_of_secrets(&on_the_line);
+    warn_of_secret_headers(&args.http.header);
+    warn_of_mistakes(&job.sink);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -148,6 +127,7 @@ fn explain(args: &CopyArgs) -> Exit {
 fn job(args: &CopyArgs) -> Result<copy::Job, Failure> {
     let usage = |error: anyhow::Error| Failure::usage(format!("{error:#}"));
     let config = Config::load(args.output.config.as_deref()).map_err(usage)?;
+    let origin = config.path().map(std::path::Path::to_owned);
     let settings = CopySettings::resolve(args, &config.defaults).map_err(usage)?;
     let empty = OsString::new();
     let source = address(&config, args.src.as_ref().unwrap_or(&empty), Role::Source)?;
@@ -157,6 +137,7 @@ fn job(args: &CopyArgs) -> Result<copy::Job, Failure> {
         source,
         sink,
         settings,
+        origin,
     })
 }
 
@@ -206,6 +187,53 @@ fn warn_of_secrets(addresses: &[&Address]) {
         tracing::warn!(
             "a password on the command line can be read by every user of this machine; use --password-file or ~/.netrc"
         );
+    }
+}
+
+/// A header may be as good as a password.
+fn warn_of_secret_headers(headers: &[String]) {
+    const SECRET: [&str; 5] = [
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "x-api-key",
+        "x-auth-token",
+    ];
+    // What came from the environment is not on the command line.
+    if std::env::var_os("TIDEGATE_HEADER").is_some() {
+        return;
+    }
+    let name = |header: &String| header.split(':').next().unwrap_or("").trim().to_ascii_lowercase();
+    if let Some(header) = headers
+        .iter()
+        .find(|header| SECRET.contains(&name(header).as_str()))
+    {
+        tracing::warn!(
+            "the value of {} on the command line can be read by every user of this machine; use TIDEGATE_HEADER or the \
+             configuration",
+            header.split(':').next().unwrap_or("")
+        );
+    }
+}
+
+/// A bare path is literal. One that looks like an address of another kind becomes a file all the same, but not unsaid.
+fn warn_of_mistakes(sink: &Address) {
+    use crate::address::habits::{Meant, meant};
+    let (Scheme::File, Place::Path(path)) = (sink.scheme, &sink.place) else {
+        return;
+    };
+    if path.exists() {
+        return;
+    }
+    let text = &sink.text;
+    match meant(text) {
+        Some(Meant::Connection(other)) => {
+            tracing::warn!("{text} is written as a file of that name; for a connection, {other}");
+        }
+        Some(Meant::Other(other)) => {
+            tracing::warn!("{text} is written as a file of that name; did you mean {other}?");
+        }
+        None => {}
     }
 }
 

@@ -11,6 +11,9 @@ use crate::address::table;
 use crate::args::{Cli, EXAMPLES};
 use crate::exit::{Exit, TABLE};
 
+/// The date in the manual's head.
+const LAST_REVIEWED: &str = "2026-11-28";
+
 /// Prints a text. A reader that has seen enough is no fault.
 pub(crate) fn print(text: &str) -> Exit {
     let mut stdout = std::io::stdout().lock();
@@ -38,7 +41,10 @@ pub(crate) fn run() -> Exit {
 fn render() -> std::io::Result<String> {
     let command = Cli::command();
     let mut text = Vec::new();
-    let page = clap_mangen::Man::new(command.clone().after_long_help(""));
+    let page = clap_mangen::Man::new(command.clone().after_long_help(""))
+        .title("TIDEGATE")
+        .date(LAST_REVIEWED)
+        .manual("User Commands");
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
@@ -54,7 +60,23 @@ fn render() -> std::io::Result<String> {
     text.extend(addresses().into_bytes());
     text.extend(exits().into_bytes());
     text.extend(examples().into_bytes());
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(portable(&String::from_utf8_lossy(&text)))
+}
+
+/// What every roff reads without a warning: no letters beyond ASCII, no breaks around blank lines, no trailing blanks.
+fn portable(text: &str) -> String {
+    let mut page = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '…' => page.push_str("..."),
+            letter if letter.is_ascii() => page.push(letter),
+            letter => page.push_str(&format!("\\[u{:04X}]", u32::from(letter))),
+        }
+    }
+    let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
+    page.lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 fn subcommand(command: &clap::Command) -> String {
@@ -102,11 +124,11 @@ fn examples() -> String {
     roff.control("SH", ["EXAMPLES"]);
     for (about, line) in EXAMPLES {
         if !about.is_empty() {
-            roff.control("PP", []);
+            roff.control("TP", []);
             roff.text([roman(format!("{about}:"))]);
         }
-        roff.control("PP", []);
-        roff.text([roman(format!("    {line}"))]);
+        roff.text([roman(*line)]);
+        roff.control("br", []);
     }
     roff.to_roff()
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use tidegate::Marks;
 use tidegate_io::LaneChoice;
@@ -39,25 +39,29 @@ pub(crate) struct FlowSettings {
 
 impl FlowSettings {
     pub(crate) fn resolve(args: &FlowArgs, defaults: &Defaults) -> Result<Self> {
-        let memory =
-            |given: Option<usize>, name, text: &Option<String>| pick(given, name, text, parse_memory);
-        let time =
-            |given: Option<Duration>, name, text: &Option<String>| pick(given, name, text, parse_duration);
+        // Every configured value is read, also one that is not used: what is wrong there is told at once.
+        let memory = |given: Option<usize>, name, written| {
+            let configured = defaults.read(name, written, parse_memory)?;
+            Ok::<_, anyhow::Error>(given.or(configured))
+        };
+        let time = |given: Option<Duration>, name, written| {
+            let configured = defaults.read(name, written, parse_duration)?;
+            Ok::<_, anyhow::Error>(given.or(configured))
+        };
         let low = memory(args.low, "low", &defaults.low)?;
         let high = memory(args.high, "high", &defaults.high)?;
         let max = memory(args.max, "max", &defaults.max)?;
         let chunk = memory(args.chunk, "chunk", &defaults.chunk)?;
+        let rate = defaults.read("rate", &defaults.rate, parse_rate)?;
+        let lane = defaults.read("lane", &defaults.lane, one_of::<LaneArg>)?;
         Ok(Self {
             marks: marks(low, high, max, chunk)?,
-            rate: pick(args.rate, "rate", &defaults.rate, parse_rate)?,
+            rate: args.rate.or(rate),
             stall: time(args.stall, "stall", &defaults.stall)?.filter(|limit| !limit.is_zero()),
             connect_timeout: time(args.connect_timeout, "connect-timeout", &defaults.connect_timeout)?
                 .unwrap_or(CONNECT_TIMEOUT),
             drain: time(args.drain, "drain", &defaults.drain)?.unwrap_or(DRAIN),
-            lane: pick(args.lane, "lane", &defaults.lane, |text| {
-                LaneArg::from_str(text, false)
-            })?
-            .unwrap_or(LaneArg::Auto),
+            lane: args.lane.or(lane).unwrap_or(LaneArg::Auto),
         })
     }
 
@@ -97,23 +101,20 @@ pub(crate) struct OutputSettings {
 
 impl OutputSettings {
     pub(crate) fn resolve(args: &OutputArgs, progress: Option<When>, defaults: &Defaults) -> Result<Self> {
-        let log_format = pick(args.log_format, "log-format", &defaults.log_format, |text| {
-            LogFormat::from_str(text, false)
-        })?;
+        let log_format = defaults.read("log-format", &defaults.log_format, one_of::<LogFormat>)?;
+        let drawn = defaults.read("progress", &defaults.progress, one_of::<When>)?;
+        let quiet = args.quiet || (defaults.quiet.unwrap_or(false) && args.verbose == 0);
         let log_format = if args.json {
             LogFormat::Json
         } else {
-            log_format.unwrap_or(LogFormat::Text)
+            args.log_format.or(log_format).unwrap_or(LogFormat::Text)
         };
         Ok(Self {
-            quiet: args.quiet,
-            verbose: args.verbose,
+            quiet,
+            verbose: args.verbose.max(defaults.verbose.unwrap_or(0)),
             json: args.json,
             log_format,
-            progress: pick(progress, "progress", &defaults.progress, |text| {
-                When::from_str(text, false)
-            })?
-            .unwrap_or(When::Auto),
+            progress: progress.or(drawn).unwrap_or(When::Auto),
         })
     }
 }
@@ -159,62 +160,66 @@ impl CopySettings {
             (true, false) => Existing::Replace,
             (false, false) => Existing::Refuse,
         };
+        // A copy that goes on where another broke off does not see the first part: a usual checksum is left out.
+        let checksum = defaults
+            .read("checksum", &defaults.checksum, Wanted::parse)?
+            .filter(|_| !args.resume);
+        let durability = defaults.read("durability", &defaults.durability, one_of::<DurabilityArg>)?;
+        let headers = match args.http.header.is_empty() {
+            true => defaults.header.clone().unwrap_or_default(),
+            false => args.http.header.clone(),
+        };
         Ok(Self {
             flow: FlowSettings::resolve(&args.flow, defaults)?,
             output: OutputSettings::resolve(&args.output, args.progress, defaults)?,
             size: args.size,
-            checksum: pick(
-                args.checksum.clone(),
-                "checksum",
-                &defaults.checksum,
-                Wanted::parse,
-            )?,
+            checksum: args.checksum.clone().or(checksum),
             existing,
-            durability: match args.durability {
-                DurabilityArg::Synced => Durability::Synced,
-                DurabilityArg::Cached => Durability::Cached,
+            durability: match args.durability.or(durability) {
+                None | Some(DurabilityArg::Synced) => Durability::Synced,
+                Some(DurabilityArg::Cached) => Durability::Cached,
             },
             resume: args.resume,
             ends: EndSettings {
                 tls: tls(&args.tls, defaults),
-                headers: args.http.header.clone(),
-                method: args.http.method.clone(),
+                headers,
+                method: args.http.method.clone().or_else(|| defaults.method.clone()),
                 retries: args.http.retries.or(defaults.retries).unwrap_or(RETRIES),
                 password_file: args
                     .ftp
                     .password_file
                     .clone()
                     .or_else(|| defaults.password_file.clone()),
-                active: args.ftp.active,
-                part: args.ftp.part,
+                active: args.ftp.active || defaults.active.unwrap_or(false),
+                part: args.ftp.part || defaults.part.unwrap_or(false),
             },
         })
     }
 }
 
-/// TLS options with the configured roots behind them.
+/// TLS options with the configured files behind them. A certificate and its key come from the same place.
 pub(crate) fn tls(args: &TlsArgs, defaults: &Defaults) -> TlsArgs {
+    let (cert, key) = match (&args.cert, &args.key) {
+        (None, None) => (defaults.cert.clone(), defaults.key.clone()),
+        given => (given.0.clone(), given.1.clone()),
+    };
     TlsArgs {
         ca: args.ca.clone().or_else(|| defaults.ca.clone()),
-        ..args.clone()
+        cert,
+        key,
+        insecure: args.insecure,
     }
 }
 
-/// The value given, else the one configured.
-fn pick<T>(
-    given: Option<T>,
-    name: &'static str,
-    configured: &Option<String>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>> {
-    match (given, configured) {
-        (Some(value), _) => Ok(Some(value)),
-        (None, Some(text)) => parse(text)
-            .map(Some)
-            .map_err(|error| anyhow!(error))
-            .with_context(|| format!("`{name}` under [defaults] in the configuration")),
-        (None, None) => Ok(None),
-    }
+/// One of a set of words, or which words there are.
+fn one_of<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let values = T::value_variants()
+            .iter()
+            .filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        format!("`{text}` is none of {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -235,29 +240,38 @@ mod tests {
         assert!(marks(None, Some(0), None, None).is_err());
     }
 
+    fn defaults(text: &str) -> Defaults {
+        toml::from_str(text).unwrap()
+    }
+
     #[test]
     fn the_command_line_wins_over_the_configuration() {
-        let defaults = Defaults {
-            rate: Some("1KiB/s".into()),
-            stall: Some("5s".into()),
-            ..Defaults::default()
-        };
+        let configured = defaults("rate = '1KiB/s'\nstall = '5s'\n");
         let args = FlowArgs {
             rate: Some(7),
             ..FlowArgs::default()
         };
-        let settings = FlowSettings::resolve(&args, &defaults).unwrap();
+        let settings = FlowSettings::resolve(&args, &configured).unwrap();
         assert_eq!(settings.rate, Some(7));
         assert_eq!(settings.stall, Some(Duration::from_secs(5)));
         assert_eq!(settings.drain, DRAIN);
-        let wrong = Defaults {
-            rate: Some("soon".into()),
-            ..Defaults::default()
+        for wrong in ["rate = 'soon'", "lane = 'hyper'", "low = '-1'", "drain = 'x'"] {
+            let error = FlowSettings::resolve(&args, &defaults(wrong)).unwrap_err();
+            let name = wrong.split(' ').next().unwrap();
+            assert!(error.to_string().contains(&format!("`{name}`: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn quiet_by_habit_gives_way_to_a_wish_to_hear_more() {
+        let configured = defaults("quiet = true\nprogress = 'never'\n");
+        let loud = OutputArgs {
+            verbose: 1,
+            ..OutputArgs::default()
         };
-        let error = FlowSettings::resolve(&FlowArgs::default(), &wrong).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("`rate` under [defaults]"),
-            "{error:#}"
-        );
+        let of = |args: &OutputArgs| OutputSettings::resolve(args, None, &configured).unwrap();
+        assert!(of(&OutputArgs::default()).quiet);
+        assert!(!of(&loud).quiet);
+        assert_eq!(of(&loud).progress, When::Never);
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! Knows nothing of opening: [`crate::open`] does that.
 
+mod body;
+mod error;
 pub(crate) mod grammar;
+pub(crate) mod habits;
+mod options;
+pub(crate) mod slips;
 pub(crate) mod table;
 
 pub(crate) use grammar::{Address, Place};
