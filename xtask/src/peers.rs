@@ -33,6 +33,11 @@ const APT: &[Peer] = &[
     peer("strace", "strace"),
     peer("script", "bsdutils"),
     peer("tinyproxy", "tinyproxy-bin"),
+    peer("faketime", "faketime"),
+    peer("zsh", "zsh"),
+    peer("fish", "fish"),
+    peer("mandoc", "mandoc"),
+    peer("groff", "groff-base"),
 ];
 
 /// Peers that are unpacked, not installed: their packages conflict with another peer's.

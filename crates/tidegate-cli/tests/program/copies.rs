@@ -269,41 +269,6 @@ impl CharDevice for std::fs::FileType {
 }
 
 #[test]
-fn a_sparse_file_of_10_gib_keeps_its_length_and_holes_are_zeros() {
-    let place = Place::new(0);
-    let file = std::fs::File::create(place.path("sparse")).unwrap();
-    file.set_len(10 << 30).unwrap();
-    drop(file);
-    let run = go([place.text("sparse"), "/dev/null".to_owned()]).expect(0);
-    assert!(run.last().contains("10.0 GiB in"), "{}", run.err);
-}
-
-#[test]
-fn checksums_are_computed_and_compared() {
-    let place = Place::new(0);
-    std::fs::write(place.path("abc"), "abc").unwrap();
-    let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    let run = go(["--checksum", "sha256", &place.text("abc"), &place.text("copy")]).expect(0);
-    assert!(run.last().ends_with(&format!("sha256 {sha}")), "{}", run.err);
-    go([
-        "--checksum",
-        "crc32=352441c2",
-        &place.text("abc"),
-        &place.text("right"),
-    ])
-    .expect(0);
-    let run = go([
-        "--checksum",
-        "crc32=352441c3",
-        &place.text("abc"),
-        &place.text("wrong"),
-    ])
-    .expect(9);
-    assert!(run.err.contains("crc32 is 352441c2"), "{}", run.err);
-    assert!(!place.path("wrong").exists());
-}
-
-#[test]
 fn the_rate_limit_holds_and_counts_no_idle_credit() {
     let place = Place::new(2 * MIB);
     let began = std::time::Instant::now();
@@ -330,32 +295,6 @@ fn the_rate_limit_holds_and_counts_no_idle_credit() {
         "credit was hoarded: {:?}",
         began.elapsed()
     );
-}
-
-#[test]
-fn names_and_defaults_come_from_the_configuration_and_the_environment() {
-    let place = Place::new(1000);
-    std::fs::write(
-        place.path("config.toml"),
-        format!(
-            "[defaults]\nchecksum = 'crc32'\n[endpoints]\nin = '{}'\n",
-            place.text("big")
-        ),
-    )
-    .unwrap();
-    let config = place.text("config.toml");
-    let done = go(["--config", &config, "@in", &place.text("copy")]).expect(0);
-    assert!(done.last().contains("crc32 "), "{}", done.err);
-    let mut command = tidegate(["@in", &place.text("other")]);
-    command
-        .env("TIDEGATE_CONFIG", &config)
-        .env("TIDEGATE_CHECKSUM", "blake3");
-    assert!(run(command).expect(0).last().contains("blake3 "));
-    let mut command = tidegate([&place.text("big"), &place.text("third")]);
-    command.env("TIDEGATE_RATE", "soon");
-    run(command).expect(2);
-    go(["--config", "/nonexistent/x", "a", "b"]).expect(2);
-    go(["--config", &config, "@out", "b"]).expect(2);
 }
 
 #[test]

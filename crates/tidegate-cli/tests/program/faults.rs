@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use crate::support::{MIB, Place, Running, go, run, small_disk, tidegate, until};
 
@@ -177,27 +176,164 @@ fn a_peer_that_never_closes_is_sent_not_confirmed() {
     assert!(got == place.bytes);
 }
 
+/// Runs a shell line in a network of its own, with loopback up; `None` without the right to make one.
+fn in_a_network_of_its_own(test: &str, place: &Place, line: &str) -> Option<crate::support::Run> {
+    let may = Command::new("unshare")
+        .args(["-rn", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !may {
+        eprintln!("SKIPPED: {test}: no right to make a network namespace");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    crate::support::clean(&mut command);
+    command
+        .args(["-rn", "sh", "-c", line])
+        .env("TIDEGATE", env!("CARGO_BIN_EXE_tidegate"))
+        .current_dir(place.path(""));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Some(run(command))
+}
+
 #[test]
-fn a_clock_that_jumps_moves_neither_limits_nor_rates() {
-    // Wall-clock time is not asked: with a faketime that jumps by hours the same copy would do the same. Here the
-    // promise is checked where it is made: no source file of the program asks for wall-clock time.
-    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-    let mut dirs = vec![std::path::PathBuf::from(sources)];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let asks = text.contains("SystemTime::now") || text.contains("UNIX_EPOCH");
-            assert!(!asks, "{} asks for wall-clock time", path.display());
+fn an_unreachable_host_or_network_is_told_at_once() {
+    let place = Place::new(10);
+    let test = "an_unreachable_host_or_network_is_told_at_once";
+    for (prepare, words) in [
+        ("true", "unreachable"),
+        // The kernel's answer for a host behind a route that says so.
+        (
+            "ip link set lo up && ip route add unreachable 192.0.2.0/24",
+            "No route to host",
+        ),
+    ] {
+        for (line, code, side) in [
+            ("tcp://192.0.2.1:9 copy", 3, "source"),
+            ("big tcp://192.0.2.1:9", 4, "sink"),
+        ] {
+            let line = format!("{prepare} && exec \"$TIDEGATE\" {line}");
+            let Some(run) = in_a_network_of_its_own(test, &place, &line) else {
+                return;
+            };
+            let run = run.expect(code);
+            assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+            let start = format!("tidegate: {side} tcp://192.0.2.1:9: ");
+            assert!(
+                run.err.starts_with(&start) && run.err.contains(words),
+                "{}",
+                run.err
+            );
         }
     }
-    // And limits do hold while time passes.
+    assert_eq!(place.names(), ["big"]);
+}
+
+#[test]
+fn the_demo_needs_no_network_no_terminal_and_no_standard_streams() {
+    let place = Place::new(0);
+    let test = "the_demo_needs_no_network_no_terminal_and_no_standard_streams";
+    let loopback = "ip link set lo up && exec \"$TIDEGATE\" demo --time 1s";
+    for (line, by) in [
+        ("exec \"$TIDEGATE\" demo --time 1s", "a pair of Unix sockets"),
+        (loopback, "TCP on 127.0.0.1"),
+        ("exec \"$TIDEGATE\" demo --time 1s <&- >&-", "every byte arrived"),
+    ] {
+        let Some(run) = in_a_network_of_its_own(test, &place, line) else {
+            return;
+        };
+        let run = run.expect(0);
+        for part in [by, "every byte arrived", "peak memory", "slow side: sink"] {
+            assert!(run.err.contains(part), "{part} is missing in {}", run.err);
+        }
+    }
+    // With nobody to tell, the exit code is all there is.
+    if let Some(run) = in_a_network_of_its_own(test, &place, "exec \"$TIDEGATE\" demo --time 1s <&- >&- 2>&-")
+    {
+        run.expect(0);
+    }
+}
+
+#[test]
+fn a_file_system_that_may_only_be_read_is_told() {
     let place = Place::new(10);
-    let began = std::time::Instant::now();
-    go(["--stall", "200ms", "sh:sleep 60", &place.text("copy")]).expect(8);
-    assert!(began.elapsed() >= Duration::from_millis(200));
+    let test = "a_file_system_that_may_only_be_read_is_told";
+    let Some(disk) = small_disk(&place.path("mount"), test) else {
+        return;
+    };
+    let mount = disk.path();
+    let sealed = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(mount)
+        .status();
+    assert!(sealed.unwrap().success());
+    for option in ["--force", "--append"] {
+        let run = go([
+            option,
+            &place.text("big"),
+            &mount.join("copy").display().to_string(),
+        ])
+        .expect(4);
+        assert!(run.err.contains("Read-only file system"), "{}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    }
+}
+
+#[test]
+fn a_stream_of_nothing_ends_well_everywhere() {
+    let place = Place::new(0);
+    for sink in ["-", "/dev/null", "sh:cat", "exec:cat"] {
+        assert_eq!(go([&place.text("big"), sink]).expect(0).out, b"", "{sink}");
+    }
+    assert_eq!(go(["sh:true", "-"]).expect(0).out, b"");
+    let mut receiving = Running::start(&mut tidegate(["tcp-listen://127.0.0.1:0", &place.text("copy")]));
+    let port = receiving.port();
+    go([&place.text("big"), &format!("tcp://127.0.0.1:{port}")]).expect(0);
+    receiving.end().expect(0);
+    assert_eq!(std::fs::read(place.path("copy")).unwrap(), b"");
+    // Neither a limit nor a checksum trips over it.
+    go([
+        "--rate",
+        "1",
+        "--stall",
+        "1s",
+        "--checksum",
+        "crc32=00000000",
+        &place.text("big"),
+        "-",
+    ])
+    .expect(0);
+}
+
+#[test]
+fn a_stall_is_found_on_either_side_of_every_kind() {
+    let place = Place::new(10);
+    let fifo = place.text("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // Somebody who opened the FIFO and says nothing, or reads nothing.
+    let holder = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(place.path("fifo"))
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("tcp://{}", listener.local_addr().unwrap());
+    let fifo_address = format!("pipe:{fifo}");
+    for (source, sink, side) in [
+        (at.as_str(), "/dev/null", "source"),
+        ("/dev/zero", at.as_str(), "sink"),
+        (fifo_address.as_str(), "/dev/null", "source"),
+        ("/dev/zero", fifo_address.as_str(), "sink"),
+        ("sh:exec sleep 60", "/dev/null", "source"),
+        ("/dev/zero", "sh:exec sleep 60", "sink"),
+    ] {
+        let run = go(["--stall", "300ms", source, sink]).expect(8);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+        assert!(run.err.starts_with(&format!("tidegate: {side} ")), "{}", run.err);
+    }
+    drop((holder, listener));
 }

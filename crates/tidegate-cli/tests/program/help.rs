@@ -117,38 +117,105 @@ fn help_has_its_parts() {
     assert!(text(&["relay", "--help"]).contains("--half-close"));
 }
 
-#[test]
-fn completions_are_made_and_bash_takes_its_own() {
-    for shell in ["bash", "zsh", "fish"] {
-        let script = text(&["completions", shell]);
-        assert!(
-            script.contains("--checksum") || script.contains("checksum"),
-            "{shell}"
-        );
-    }
-    let script = text(&["completions", "bash"]);
-    let mut command = Command::new("bash");
+/// A shell that reads a completion script and is then asked what it would offer.
+fn shell(program: &str, args: &[&str]) -> Option<String> {
+    let mut command = Command::new(peer(program, "completions_load_and_answer_in_the_real_shells")?);
+    clean(&mut command);
+    let place = Place::new(0);
     command
-        .args(["-n", "-c", &script])
+        .args(args)
+        .env("HOME", place.path(""))
+        .env("XDG_CONFIG_HOME", place.path(""))
+        .env("XDG_DATA_HOME", place.path(""))
+        .current_dir(place.path(""));
+    command
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    run(command).expect(0);
+    let run = run(command).expect(0);
+    assert_eq!(run.err, "", "{program}");
+    Some(String::from_utf8(run.out).unwrap())
 }
 
 #[test]
-fn the_manual_page_renders() {
+fn completions_load_and_answer_in_the_real_shells() {
+    let bash = text(&["completions", "bash"])
+        + "\nask() { COMP_WORDS=(tidegate \"$1\"); COMP_CWORD=1; COMPREPLY=(); _tidegate tidegate \"$1\" tidegate; \
+           printf '%s\\n' \"${COMPREPLY[@]}\"; }; ask --chec; ask dem; complete -p tidegate";
+    let answer = shell("bash", &["--norc", "-c", &bash]).unwrap();
+    assert!(
+        answer.contains("--checksum") && answer.contains("demo") && answer.contains("-F _tidegate"),
+        "{answer}"
+    );
+    let fish =
+        text(&["completions", "fish"]) + "\ncomplete -C 'tidegate --chec'\ncomplete -C 'tidegate dem'\n";
+    if let Some(answer) = shell("fish", &["--no-config", "-c", &fish]) {
+        assert!(
+            answer.contains("--checksum\t") && answer.contains("demo\t"),
+            "{answer}"
+        );
+    }
+    let zsh = "autoload -U compinit; compinit -u -D\n".to_owned() + &text(&["completions", "zsh"]);
+    if let Some(answer) = shell(
+        "zsh",
+        &[
+            "-f",
+            "-c",
+            &format!("{zsh}\nprint -r -- $_comps[tidegate]; whence -w _tidegate"),
+        ],
+    ) {
+        assert_eq!(answer, "_tidegate\n_tidegate: function\n");
+    }
+}
+
+#[test]
+fn the_manual_page_renders_without_a_warning() {
     let page = text(&["man"]);
-    for part in [".TH tidegate", "ADDRESSES", "EXIT STATUS", "EXAMPLES"] {
+    for part in [".TH TIDEGATE", "ADDRESSES", "EXIT STATUS", "EXAMPLES"] {
         assert!(page.contains(part), "{part} is missing");
     }
-    let Some(groff) = peer("groff", "the_manual_page_renders") else {
-        return;
-    };
+    assert!(page.is_ascii());
     let place = Place::new(0);
     std::fs::write(place.path("page"), &page).unwrap();
-    let mut command = Command::new(groff);
-    command.args(["-man", "-Tutf8", "-ww"]).arg(place.path("page"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let run = run(command).expect(0);
-    assert!(String::from_utf8_lossy(&run.out).contains("EXIT STATUS") || !run.out.is_empty());
+    let render = |program: &str, args: &[&str]| {
+        let mut command = Command::new(peer(program, "the_manual_page_renders_without_a_warning")?);
+        command.args(args).arg(place.path("page"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let run = run(command).expect(0);
+        assert_eq!(run.err, "", "{program}");
+        Some(String::from_utf8(run.out).unwrap())
+    };
+    render("mandoc", &["-T", "lint", "-W", "warning"]);
+    render("groff", &["-man", "-Tutf8", "-ww"]);
+    // It tells of every address, as the help and the document do: they come from one table.
+    let help = text(&["--help", "addresses"]);
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/addresses.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let Some(shown) = render("mandoc", &["-T", "ascii", "-O", "width=200"]) else {
+        return;
+    };
+    // mandoc strikes bold letters twice.
+    let mut plain: Vec<char> = Vec::new();
+    for letter in shown.chars() {
+        if letter == '\u{8}' {
+            plain.pop();
+        } else {
+            plain.push(letter);
+        }
+    }
+    let shown: String = plain.into_iter().collect();
+    let forms = document
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let mut count = 0;
+    for row in forms {
+        let form = row.split('`').nth(1).unwrap().replace("\\|", "|");
+        assert!(help.contains(&form), "{form} is not in the help");
+        let ascii = form.replace('…', "...");
+        assert!(shown.contains(&ascii), "{ascii} is not in the manual");
+        count += 1;
+    }
+    assert!(count >= 20, "{count}");
 }

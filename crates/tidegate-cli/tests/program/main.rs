@@ -2,6 +2,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod checksums;
+mod clock;
+mod config;
 mod copies;
 mod exits;
 mod faults;
@@ -15,4 +18,5 @@ mod relays;
 mod signals;
 mod support;
 mod terminal;
+mod usage;
 mod web;

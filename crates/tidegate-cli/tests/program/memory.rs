@@ -43,6 +43,31 @@ fn a_copy_to_a_slow_reader_holds_no_more_than_allowed_and_names_the_sink() {
 }
 
 #[test]
+fn a_file_to_a_slow_reader_ends_with_a_line_that_names_the_sink() {
+    let place = Place::new(40 * MIB);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let sending = Running::start(&mut tidegate([place.text("big"), format!("tcp://{at}")]));
+    let mut peer = listener.accept().unwrap().0;
+    let mut buffer = vec![0; MIB];
+    let mut most = 0;
+    for _ in 0..40 {
+        let began = Instant::now();
+        peer.read_exact(&mut buffer).unwrap();
+        most = most.max(peak(sending.child.id()));
+        thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+    }
+    drop(peer);
+    let run = sending.end().expect(0);
+    assert!(
+        run.last().contains("40.0 MiB in ") && run.last().contains("slow side: sink"),
+        "{}",
+        run.err
+    );
+    assert!((1..=PEAK_BYTES).contains(&most), "{most} bytes at the peak");
+}
+
+#[test]
 fn a_large_file_through_tcp_stays_small_at_both_ends() {
     let place = Place::new(200 * MIB);
     let mut receiving = Running::start(&mut tidegate(["tcp-listen://127.0.0.1:0", &place.text("copy")]));

@@ -226,6 +226,24 @@ fn secrets_on_the_command_line_are_warned_of() {
     );
     let run = go(["--json", &format!("ftp://me:secret@127.0.0.1:{port}/x"), "-"]).expect(3);
     assert_eq!(objects(&run.err)[0]["event"], "log");
+    let url = format!("http://127.0.0.1:{port}/x");
+    let run = go(["--retries", "0", "-H", "Authorization: Bearer secret", &url, "-"]).expect(3);
+    assert!(
+        run.err.contains("warning: the value of Authorization"),
+        "{}",
+        run.err
+    );
+    assert!(!run.err.contains("secret"), "{}", run.err);
+    // In the environment or the configuration it is where it belongs.
+    let mut command = tidegate(["--retries", "0", &url, "-"]);
+    command.env("TIDEGATE_HEADER", "Authorization: Bearer secret");
+    let told = crate::support::run(command).expect(3);
+    assert!(!told.err.contains("warning"), "{}", told.err);
+    let place = Place::new(0);
+    let config = format!("[endpoints]\nx = 'ftp://me:secret@127.0.0.1:{port}/x'\n");
+    std::fs::write(place.path("config"), config).unwrap();
+    let told = go(["--config", &place.text("config"), "@x", "-"]).expect(3);
+    assert!(!told.err.contains("warning"), "{}", told.err);
 }
 
 #[test]

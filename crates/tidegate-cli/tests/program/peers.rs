@@ -40,7 +40,7 @@ fn socat_receives_and_sends_256_mib_whole() {
     let place = Place::new(256 * MIB);
     let port = free_port();
     let receiving = Running::start(&mut shell(
-        &format!("exec socat -u TCP-LISTEN:{port} CREATE:copy"),
+        &format!("exec socat -u TCP-LISTEN:{port},reuseaddr CREATE:copy"),
         &place,
     ));
     listening(port);
@@ -77,7 +77,7 @@ fn socat_speaks_unix_sockets_and_through_the_relay() {
     // An echo behind the relay: what goes in comes back, after a half-close.
     let port = free_port();
     let _echo = Running::start(&mut shell(
-        &format!("exec socat TCP-LISTEN:{port},fork EXEC:cat"),
+        &format!("exec socat TCP-LISTEN:{port},reuseaddr,fork EXEC:cat"),
         &place,
     ));
     listening(port);

@@ -119,3 +119,62 @@ fn a_stop_for_a_while_is_no_stall_and_spoils_no_rate() {
     let last: serde_json::Value = serde_json::from_str(run.last()).unwrap();
     assert!(last["paused_seconds"]["user"].as_f64().unwrap() > 1.0, "{last}");
 }
+
+#[test]
+fn an_interrupted_append_is_cut_back() {
+    let place = Place::new(10);
+    for signals in [1, 2] {
+        std::fs::write(place.path("log"), "start").unwrap();
+        let mut copying = Running::start(&mut tidegate([
+            "--append",
+            "--rate",
+            "1MiB/s",
+            "/dev/zero",
+            &place.text("log"),
+        ]));
+        until("it appends", || {
+            std::fs::metadata(place.path("log")).unwrap().len() > 5
+        });
+        copying.signal("INT");
+        copying.line("once more aborts at once");
+        if signals == 2 {
+            copying.signal("INT");
+        }
+        copying.end().expect(130);
+        assert_eq!(std::fs::read(place.path("log")).unwrap(), b"start");
+    }
+    assert_eq!(place.names(), ["big", "log"]);
+}
+
+#[test]
+fn an_interrupted_copy_to_standard_output_delivers_what_it_holds() {
+    let mut copying = tidegate(["sh:printf held; exec sleep 60", "-"]).spawn().unwrap();
+    let mut stdout = copying.stdout.take().unwrap();
+    let mut got = [0; 4];
+    stdout.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"held");
+    let mut copying = Running::start_with(copying);
+    copying.signal("TERM");
+    copying.line("terminated: delivering what is held");
+    copying.end().expect(143);
+    assert_eq!(stdout.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_second_interrupt_leaves_a_file_target_alone_too() {
+    let place = Place::new(10);
+    std::fs::write(place.path("copy"), "old").unwrap();
+    let mut copying = Running::start(&mut tidegate([
+        "--force",
+        "sh:printf some; exec sleep 60",
+        &place.text("copy"),
+    ]));
+    until("it writes", || place.names().len() == 3);
+    copying.signal("INT");
+    copying.line("once more aborts at once");
+    copying.signal("INT");
+    let run = copying.end().expect(130);
+    assert!(run.last().contains("nothing confirmed"), "{}", run.err);
+    assert_eq!(std::fs::read(place.path("copy")).unwrap(), b"old");
+    assert_eq!(place.names(), ["big", "copy"]);
+}
