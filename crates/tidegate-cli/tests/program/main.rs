@@ -12,6 +12,7 @@ mod help;
 mod mail;
 mod memory;
 mod output;
+mod pages;
 mod peers;
 mod protocols;
 mod relays;
