@@ -1,4 +1,4 @@
-//! Links the one piece that has to run before Rust's runtime does: see `src/closed_streams.c`.
+//! Links the two pieces that no safe Rust can be: see `src/closed_streams.c` and `src/give_back.c`.
 //!
 //! Knows nothing of the program otherwise.
 
@@ -7,9 +7,11 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
-    // As an object and no archive: nothing refers to it, and it must be linked all the same.
+    println!("cargo::rerun-if-changed=src/give_back.c");
+    // As objects and no archive: nothing refers to them, and they must be linked all the same.
     for object in cc::Build::new()
         .file("src/closed_streams.c")
+        .file("src/give_back.c")
         .warnings(true)
         .compile_intermediates()
     {

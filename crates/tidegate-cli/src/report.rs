@@ -132,13 +132,6 @@ pub(crate) enum Stdout {
     IsNot,
 }
 
-impl Stdout {
-    /// Whether either of two ends is.
-    pub(crate) fn or(self, other: Self) -> Self {
-        if self == Self::IsTheSink { self } else { other }
-    }
-}
-
 /// The last line of a copy that ended well.
 pub(crate) fn last_line(report: &Report, checksum: Option<&Checksum>) -> String {
     let seconds = report.elapsed.as_secs_f64().max(1e-9);

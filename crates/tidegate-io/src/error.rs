@@ -33,6 +33,9 @@ pub enum ErrorKind {
     Truncated,
     /// The far reader has gone: a broken pipe.
     BrokenPipe,
+    /// The far side has ended well without reading everything: a child that exited with 0. Sinks of two-way endpoints
+    /// only, and only once all that the far side had to say was read. A [`Relay`](crate::Relay) takes it for an end.
+    Declined,
     /// A deadline passed.
     TimedOut,
     /// What arrived is not what was announced (checksum, length, verification).

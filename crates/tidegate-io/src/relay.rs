@@ -78,6 +78,9 @@ type BoxedFlow = Flow<Box<dyn Source + Send>, Box<dyn Sink + Send>>;
 
 /// A relay between two two-way endpoints.
 ///
+/// A child that ends with 0 without having read all its input is no failure, as it is none behind a pipe or over ssh: all
+/// it wrote is delivered, what it did not want is dropped, and the report says how much it was sent.
+///
 /// # Cancel safety
 /// Dropping it aborts both directions.
 #[must_use = "a relay moves nothing until it is run"]
@@ -259,7 +262,7 @@ impl Half {
 
     /// The error this direction ends with, as soon as it is known.
     fn failure(&self) -> bool {
-        self.flow.is_aborting() || matches!(self.result, Some(Err(_)))
+        self.flow.is_failing() || matches!(&self.result, Some(Err(error)) if !is_declined(error))
     }
 }
 
@@ -302,14 +305,16 @@ impl Relay {
         if self.failed.is_some() || self.closing {
             return;
         }
-        let other = if self.a_to_b.result.is_some() {
-            &mut self.b_to_a
+        let (ended, other) = if self.a_to_b.result.is_some() {
+            (&self.a_to_b, &mut self.b_to_a)
         } else {
-            &mut self.a_to_b
+            (&self.b_to_a, &mut self.a_to_b)
         };
+        // What was declined, the far side has said all: its last words go out whatever the policy.
+        let declined = matches!(&ended.result, Some(Err(error)) if is_declined(error));
         // Nobody reads that endpoint any more, so its death must be watched for.
         other.flow.watch_sink = true;
-        if self.half_close == Closing::Abort {
+        if self.half_close == Closing::Abort && !declined {
             self.closing = true;
             other.cut("the other direction ended");
         }
@@ -379,6 +384,11 @@ impl Relay {
             _ => Ok(report),
         }
     }
+}
+
+/// The far side ended well and wants no more: an end like any other.
+fn is_declined(error: &FlowError) -> bool {
+    error.cause.kind == ErrorKind::Declined
 }
 
 fn report_of(result: Option<&Result<Box<Report>, Box<FlowError>>>) -> Report {

@@ -43,6 +43,14 @@ pub trait Source {
         Poll::Ready(())
     }
 
+    /// The far side's bytes are no longer wanted, and that is no fault: reads and drops them until its end, where letting
+    /// go of them unread would look like a failure to it (a socket answers them with a reset). The caller limits the
+    /// time. Called instead of [`poll_stop`](Self::poll_stop).
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
     /// The sink has finished: everything that came from here is delivered as well as that sink can say. A source whose
     /// far side waits for an answer gives it now and is ready when it is out. Called only after the end was read.
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -94,6 +102,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_stop(cx)
+    }
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_discard(cx)
     }
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_confirm(cx)

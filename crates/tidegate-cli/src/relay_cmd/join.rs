@@ -57,7 +57,7 @@ pub(super) async fn join(
         ended,
         names,
         settings,
-        open::is_stdout(a).or(open::is_stdout(b)),
+        [open::is_stdout(a), open::is_stdout(b)],
     )
 }
 
@@ -81,7 +81,7 @@ fn joined(
     ended: Option<Ending>,
     names: &Names,
     settings: &Settings,
-    stdout: Stdout,
+    stdout: [Stdout; 2],
 ) -> Result<Exit, Failure> {
     match result {
         Ok(done) => {
@@ -102,6 +102,11 @@ fn joined(
             Ok(Exit::Ok)
         }
         Err(error) => {
+            // Only the direction that writes there can break it.
+            let stdout = match error.direction {
+                Direction::AToB => stdout[1],
+                Direction::BToA => stdout[0],
+            };
             let mut failure = Failure::flow(&error.error, ended, stdout);
             if error.direction == Direction::BToA {
                 // The side is one of this direction's; the address is the other one of the command line.

@@ -193,6 +193,37 @@ fn two_ends_that_do_not_listen_are_joined_once() {
     assert_eq!(run.out, b"through a child");
 }
 
+/// A child that ends well without reading everything, as behind a pipe or over ssh: what it wrote is delivered, and the
+/// exit code is its own.
+#[test]
+fn a_child_decides_how_much_it_reads() {
+    let input = noise(2 * MIB);
+    let run = go_with(&input, ["relay", "-", "sh:head -c 1000"]).expect(0);
+    assert!(run.out == input[..1000], "{} bytes", run.out.len());
+    let run = go_with(&input, ["relay", "-", "sh:exec 0<&-; echo late"]).expect(0);
+    assert_eq!(run.out, b"late\n");
+    let run = go_with(&input, ["relay", "-", "sh:head -c 1000; exit 3"]).expect(6);
+    assert!(
+        run.out == input[..1000] && run.last().contains("exited with code 3"),
+        "{}",
+        run.err
+    );
+
+    // Behind a listener: a client that has sent more gets everything, and no reset.
+    let mut relay = Running::start(&mut tidegate([
+        "relay",
+        "tcp-listen://127.0.0.1:0",
+        "sh:head -c 10; head -c 300000 /dev/zero",
+    ]));
+    let mut near = TcpStream::connect(("127.0.0.1", relay.port())).unwrap();
+    near.write_all(&input[..100_000]).unwrap();
+    let mut got = Vec::new();
+    near.read_to_end(&mut got).expect("the client saw a reset");
+    assert_eq!(got.len(), 300_010);
+    drop(near);
+    relay.line("connection ended");
+}
+
 #[test]
 fn listeners_on_both_sides_are_paired() {
     let place = Place::new(10);

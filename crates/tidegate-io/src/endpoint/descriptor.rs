@@ -141,6 +141,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn is_socket(&self) -> bool {
+        self.kind == DescriptorKind::Socket
+    }
+
     /// Ready when the descriptor broke while nobody reads.
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Reading::Polled(polled) = &self.reading else {

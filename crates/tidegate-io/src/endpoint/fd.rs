@@ -19,6 +19,9 @@ use crate::{
     Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink, Source,
 };
 
+/// How much is read at once of what nobody wants.
+const DISCARD_BYTES: usize = 16 * 1024;
+
 /// Which of the process's own descriptors an endpoint stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Origin {
@@ -238,6 +241,15 @@ impl Source for FdSource {
         if self.reader.take().is_some() && !self.ended {
             self.origin.release();
         }
+        Poll::Ready(())
+    }
+
+    /// Only a socket answers unread bytes with a reset.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut buffers = Buffers::default();
+        while let Some(reader) = self.reader.as_mut().filter(|reader| reader.is_socket())
+            && let Ok(Some(_dropped)) = ready!(reader.poll_read(cx, &mut buffers, DISCARD_BYTES))
+        {}
         Poll::Ready(())
     }
 

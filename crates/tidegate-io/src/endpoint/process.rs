@@ -17,7 +17,6 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::process::ExitStatus;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -187,6 +186,7 @@ impl Process {
             input,
             reader,
             is_over: false,
+            is_stopped: false,
             name: self.name.clone(),
         }
     }
@@ -373,7 +373,10 @@ pub struct ProcessSink {
     child: Supervised,
     input: Option<Input>,
     reader: Reader,
+    /// The child has ended, or was told to.
     is_over: bool,
+    /// It was told to.
+    is_stopped: bool,
     name: String,
 }
 
@@ -390,11 +393,20 @@ impl ProcessSink {
             Reader::Ours => ready!(self.child.poll_all_over(cx)),
             Reader::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
         };
-        let what = match ending {
-            Some(ending) => format!("{} {} before it had read everything", self.name, Told(&ending)),
+        let what = match &ending {
+            Some(ending) => format!("{} {} before it had read everything", self.name, Told(ending)),
             None => format!("{} has closed its input", self.name),
         };
-        Poll::Ready(EndpointError::new(ErrorKind::BrokenPipe, Blame::Peer, what))
+        let ended_well = ending.is_some_and(|ending| ending.is_success());
+        let kind = match self.reader {
+            Reader::Ours if ended_well => {
+                // What it has left behind is its own affair.
+                self.is_over = true;
+                ErrorKind::Declined
+            }
+            Reader::Ours | Reader::Elsewhere => ErrorKind::BrokenPipe,
+        };
+        Poll::Ready(EndpointError::new(kind, Blame::Peer, what))
     }
 }
 
@@ -422,12 +434,18 @@ impl Sink for ProcessSink {
     }
 
     fn abort(&mut self, _reason: &AbortReason) {
-        self.is_over = true;
-        self.child.stop(self.input.take());
+        let input = self.input.take();
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.is_stopped = true;
+            self.child.stop(input);
+        }
     }
 
     fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.child.poll_gone(cx)
+        match self.is_stopped {
+            true => self.child.poll_gone(cx),
+            false => Poll::Ready(()),
+        }
     }
 
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
@@ -477,7 +495,7 @@ impl Drop for ProcessSink {
 }
 
 fn verdict(name: &str, ending: &Ending) -> Result<(), EndpointError> {
-    if ending.status.as_ref().is_ok_and(ExitStatus::success) {
+    if ending.is_success() {
         return Ok(());
     }
     let what = format!("{name} {}", Told(ending));

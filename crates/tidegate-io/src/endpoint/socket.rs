@@ -206,6 +206,23 @@ impl<T: StreamSocket> Connection<T> {
         }
     }
 
+    /// Reads and drops what the peer sends, until it ends.
+    fn poll_drop_rest(&self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        let mut dropped = [0; 4096];
+        loop {
+            match ready!(self.poll_read(cx, &mut dropped)) {
+                Ok(0) => {
+                    return Poll::Ready(match self.death() {
+                        Some(error) => Err(error.clone()),
+                        None => Ok(()),
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(self.error(error))),
+            }
+        }
+    }
+
     fn poll_write(
         &self,
         cx: &mut Context<'_>,
@@ -360,6 +377,11 @@ impl<T: StreamSocket> Source for SocketSource<T> {
         self.connection.poll_watch(&mut self.watch, cx)
     }
 
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _gone = ready!(self.connection.poll_drop_rest(cx));
+        Poll::Ready(())
+    }
+
     #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         Some(self.connection.lane_end())
@@ -380,22 +402,6 @@ impl<T: StreamSocket> SocketSink<T> {
         self.connection
             .as_ref()
             .ok_or_else(|| EndpointError::io(self.name(), io::ErrorKind::NotConnected.into()))
-    }
-
-    fn poll_peers_end(connection: &Connection<T>, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
-        let mut dropped = [0; 4096];
-        loop {
-            match ready!(connection.poll_read(cx, &mut dropped)) {
-                Ok(0) => {
-                    return Poll::Ready(match connection.death() {
-                        Some(error) => Err(error.clone()),
-                        None => Ok(()),
-                    });
-                }
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(connection.error(error))),
-            }
-        }
     }
 }
 
@@ -428,7 +434,7 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
             }
             self.ending = Ending::EndSent;
         }
-        ready!(Self::poll_peers_end(&connection, cx))?;
+        ready!(connection.poll_drop_rest(cx))?;
         self.ending = Ending::Over;
         Poll::Ready(Ok(Confirmation::Confirmed))
     }

@@ -286,6 +286,11 @@ impl Source for TlsSource {
         Poll::Ready(())
     }
 
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _gone = ready!(lock(&self.engine).poll_drop_rest(cx));
+        Poll::Ready(())
+    }
+
     /// The peer may wait for our end: it takes that for the confirmation.
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.use_ == Use::Alone {

@@ -89,8 +89,9 @@ impl<S: Source, K: Sink> Flow<S, K> {
         }));
     }
 
-    pub(crate) fn is_aborting(&self) -> bool {
-        matches!(self.phase, Phase::Aborting(_))
+    /// Whether it ends in a failure, as soon as that is known. That the far side wants no more is none.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(&self.phase, Phase::Aborting(aborting) if aborting.error.cause.kind != ErrorKind::Declined)
     }
 
     pub(super) fn poll_aborting(&mut self, cx: &mut Context<'_>) -> Poll<FlowError> {
@@ -98,7 +99,11 @@ impl<S: Source, K: Sink> Flow<S, K> {
             return Poll::Pending;
         };
         aborting.sink_gone = aborting.sink_gone || self.sink.poll_aborted(cx).is_ready();
-        aborting.source_gone = aborting.source_gone || self.source.poll_stop(cx).is_ready();
+        aborting.source_gone = aborting.source_gone
+            || match aborting.error.cause.kind {
+                ErrorKind::Declined if self.of_relay => self.source.poll_discard(cx).is_ready(),
+                _ => self.source.poll_stop(cx).is_ready(),
+            };
         if aborting.sink_gone && aborting.source_gone {
             return Poll::Ready(self.aborted());
         }

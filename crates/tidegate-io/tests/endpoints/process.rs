@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_io::endpoint::process::{Process, Stderr};
-use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, Relay, Sink, Source};
+use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, HalfClose, Relay, Sink, Source};
 
 use crate::support::{
     MemorySink, MemorySource, abort, finish, pattern, read_all, read_some, until, within, write_all,
@@ -229,18 +229,75 @@ async fn a_dead_child_is_noticed_with_nothing_to_write() {
     assert!(error.to_string().contains("code 4"), "{error}");
 }
 
+/// A child that ends well decides how much it reads: as behind a pipe or over ssh, that is a success.
 #[tokio::test]
-async fn in_a_relay_an_early_exit_loses_no_output() {
+async fn in_a_relay_an_early_exit_in_success_is_an_end() {
+    for policy in [HalfClose::Propagate, HalfClose::Abort] {
+        for line in ["head -c 100000", "exec 0<&-; sleep 0.1; head -c 100000 /dev/zero"] {
+            let (sink, seen) = MemorySink::new();
+            let ours = Duplex {
+                source: Box::new(MemorySource::new(pattern(4_000_000))),
+                sink: Box::new(sink),
+            };
+            let child = Process::shell(line).into_duplex().unwrap();
+            let report = within(Relay::new(ours, child).half_close(policy).run())
+                .await
+                .unwrap();
+            assert_eq!((seen.len(), seen.is_finished()), (100_000, true), "{line}");
+            assert!(
+                line.contains("zero") || seen.bytes() == pattern(100_000),
+                "{line}"
+            );
+            assert_eq!(report.b_to_a.bytes_sent, 100_000);
+            assert!(report.a_to_b.bytes_sent < 4_000_000, "more than a pipe took");
+            assert_eq!(
+                report.a_to_b.confirmation, None,
+                "nobody confirmed what was not read"
+            );
+        }
+    }
+}
+
+/// And one that fails is a failure, whose output is delivered all the same.
+#[tokio::test]
+async fn in_a_relay_an_early_failure_is_told_and_loses_no_output() {
     let (sink, seen) = MemorySink::new();
     let ours = Duplex {
         source: Box::new(MemorySource::new(pattern(4_000_000))),
         sink: Box::new(sink),
     };
-    let child = Process::shell("head -c 100000").into_duplex().unwrap();
-    let result = within(Relay::new(ours, child).run()).await;
-    assert!(seen.bytes() == pattern(100_000), "{} bytes", seen.len());
-    let error = result.unwrap_err();
+    let child = Process::shell("head -c 100000; exit 3").into_duplex().unwrap();
+    let error = within(Relay::new(ours, child).run()).await.unwrap_err();
     assert_eq!(error.error.cause.kind, ErrorKind::BrokenPipe, "{error}");
+    assert!(error.to_string().contains("exited with code 3"), "{error}");
+    assert!(seen.bytes() == pattern(100_000), "{} bytes", seen.len());
+}
+
+/// The client of a listening relay: what the child wrote reaches it whole although it still sends, and its connection
+/// ends in good order.
+#[tokio::test]
+async fn a_socket_whose_bytes_nobody_wants_is_not_reset() {
+    use std::io::{Read, Write};
+
+    let listener = tidegate_io::endpoint::tcp::Listener::bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let at = listener.local_addr().unwrap();
+    let client = std::thread::spawn(move || {
+        let mut client = std::net::TcpStream::connect(at).unwrap();
+        // More than the child reads and less than the kernel holds: it lies unread when the child has gone.
+        client.write_all(&pattern(200_000)).unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).map(|_| all)
+    });
+    let near = tidegate_io::endpoint::tcp::duplex(listener.accept().await.unwrap().0);
+    let child = Process::shell("head -c 10; head -c 500000 /dev/zero")
+        .into_duplex()
+        .unwrap();
+    let report = within(Relay::new(near, child).run()).await.unwrap();
+    assert_eq!(report.b_to_a.bytes_sent, 500_010);
+    let all = client.join().unwrap().expect("the client saw a reset");
+    assert_eq!(all.len(), 500_010);
 }
 
 /// CASES 55: a child that echoes, read with pauses.

@@ -30,6 +30,12 @@ pub(super) struct Ending {
     pub(super) last_line: Option<String>,
 }
 
+impl Ending {
+    pub(super) fn is_success(&self) -> bool {
+        self.status.as_ref().is_ok_and(ExitStatus::success)
+    }
+}
+
 /// Where a child is in its life. Only ever goes on.
 #[derive(Clone, Debug)]
 enum Stage {
