@@ -24,6 +24,7 @@ pub use sink::FtpSink;
 pub use source::FtpSource;
 pub use url::{FtpUrl, Security, UrlError};
 
+use crate::storage::partial_name;
 use error::{ftp_error, in_time};
 
 /// How the data connection is opened.
@@ -174,6 +175,30 @@ pub async fn size(url: &FtpUrl, options: &ClientOptions) -> Result<Option<u64>, 
     let size = client.size(&url.path).await?;
     client.quit().await;
     Ok(size)
+}
+
+/// Where an upload of `url` may go on: behind what an earlier one left, else behind the file itself. `None` where there is
+/// neither, or the server does not tell. What is left is looked for where Tidegate's own server keeps it: beside the file
+/// ([`partial_name`]), so that the target stays whole meanwhile.
+///
+/// # Errors
+/// As [`size`].
+pub async fn size_kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<u64>, EndpointError> {
+    let mut client = connect(url, options).await?;
+    let (folder, name) = url
+        .path
+        .rsplit_once('/')
+        .map_or(("", url.path.as_str()), |(folder, name)| {
+            (&url.path[..=folder.len()], name)
+        });
+    let part = partial_name(name.as_bytes());
+    let part = format!("{folder}{}", String::from_utf8_lossy(&part));
+    let kept = match client.size(&part).await? {
+        None => client.size(&url.path).await?,
+        kept => kept,
+    };
+    client.quit().await;
+    Ok(kept)
 }
 
 async fn connect(url: &FtpUrl, options: &ClientOptions) -> Result<wire::Client, EndpointError> {

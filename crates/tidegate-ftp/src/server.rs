@@ -9,6 +9,7 @@ mod opening;
 mod options;
 mod policy;
 mod session;
+mod text;
 mod transfer;
 mod verbs;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::grammar::Reply;
+use crate::storage::lent::Threads;
 use crate::storage::{Storage, StorageError};
 use crate::users::Users;
 use guests::Guests;
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) users: Users,
     pub(crate) tls: Option<options::Acceptors>,
     pub(crate) guests: Guests,
+    /// For uploads in bulk.
+    pub(crate) threads: Threads,
 }
 
 /// How far the end has come.
@@ -116,6 +120,7 @@ impl Server {
                 storage,
                 users,
                 tls,
+                threads: Threads::default(),
             }),
         })
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod hash;
+pub(crate) mod lent;
 mod listing;
 mod upload;
 

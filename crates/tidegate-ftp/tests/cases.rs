@@ -325,3 +325,20 @@ async fn a_client_that_resets_while_paused_aborts_the_consumer() {
     assert!(matches!(feeding.await.unwrap(), Err(ProduceError::Source(_))));
     let _ = receiver.ready().await.unwrap_err();
 }
+
+/// No scenario of the group and no defect is dropped silently.
+#[test]
+fn every_scenario_and_defect_has_its_test() {
+    let tests: Vec<&str> = include_str!("cases.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("async fn ")?.split('(').next())
+        .collect();
+    for number in [142, 144, 145, 147, 148, 150, 151] {
+        let cites = format!("cases_{number}_");
+        assert!(tests.iter().any(|test| test.starts_with(&cites)), "{cites}");
+    }
+    for defect in 87..=91 {
+        let cites = format!("d{defect}_");
+        assert!(tests.iter().any(|test| test.contains(&cites)), "{cites}");
+    }
+}

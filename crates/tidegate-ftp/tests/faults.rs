@@ -195,6 +195,31 @@ async fn a_lost_control_connection_aborts_the_upload() {
 }
 
 #[tokio::test]
+async fn a_lost_control_connection_resets_the_download() {
+    let served = Served::writable().await;
+    sparse(&served, "big", 1 << 30);
+    for how in [reset as fn(TcpStream), drop] {
+        let mut control = served.login().await;
+        let mut data = control.data().await;
+        assert_eq!(control.code("RETR big").await, 150);
+        data.read_exact(&mut [0; 1000]).await.unwrap();
+        how(control.stream);
+        let mut rest = vec![0; 1 << 20];
+        let told = async {
+            loop {
+                match data.read(&mut rest).await {
+                    Ok(0) => panic!("a part looked like the whole"),
+                    Ok(_) => {}
+                    Err(error) => return error.kind(),
+                }
+            }
+        };
+        let kind = tokio::time::timeout(PATIENCE, told).await.unwrap();
+        assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
 async fn an_upload_whose_connection_breaks_never_replaces() {
     let served = Served::writable().await;
     served.put("a", b"old");

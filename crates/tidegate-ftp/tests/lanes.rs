@@ -31,7 +31,7 @@ async fn a_file_goes_to_a_plain_data_connection_by_sendfile() {
     std::fs::write(&path, &content).unwrap();
     let (connection, mut client) = connection().await;
     let source = FileSource::open(&path).await.unwrap().from_offset(1_000_000);
-    // By itself a flow takes it only to another machine: on one machine a large buffer in user space is faster.
+    // By itself a flow takes it only to another machine; the server asks for it always.
     let flow = Flow::new(source, connection.into_sink()).lane(LaneChoice::Sendfile);
     let flow = tokio::spawn(flow.run());
     let mut got = Vec::new();
@@ -66,14 +66,16 @@ async fn an_upload_arrives_whole_whichever_lane_is_asked_for() {
     }
 }
 
-/// A slow reader, an abort, and a second transfer, on the kernel's lane.
+/// A slow reader, an abort, and a second transfer, on the kernel's lane, which is the server's own choice too.
 #[tokio::test]
 async fn retr_by_sendfile_obeys_a_slow_reader_and_an_abort() {
-    let served = Served::start(ServeOptions {
-        lane: LaneChoice::Sendfile,
-        ..writable()
-    })
-    .await;
+    for lane in [LaneChoice::Sendfile, LaneChoice::Auto] {
+        slow_reader_and_abort(lane).await;
+    }
+}
+
+async fn slow_reader_and_abort(lane: LaneChoice) {
+    let served = Served::start(ServeOptions { lane, ..writable() }).await;
     let content = noise(8_000_000, 43);
     served.put("f", &content);
     let mut control = served.login().await;
@@ -91,4 +93,79 @@ async fn retr_by_sendfile_obeys_a_slow_reader_and_an_abort() {
     let (rest, last) = control.fetch("RETR f").await;
     assert!(rest == content[4_000_000..]);
     assert_eq!(last.code, 226);
+}
+
+/// Fast enough to be lent to a thread that may wait for the disk, and slow in between.
+#[tokio::test]
+async fn an_upload_that_runs_and_dawdles_by_turns_arrives_whole() {
+    let served = Served::start(writable()).await;
+    let content = noise(64_000_000, 44);
+    let mut control = served.login().await;
+    let mut data = control.data().await;
+    assert_eq!(control.code("STOR f").await, 150);
+    for piece in content.chunks(16_000_000) {
+        data.write_all(piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    drop(data);
+    assert_eq!(control.reply().await.code, 226);
+    assert!(served.content("f") == content);
+}
+
+/// An abort reaches an upload wherever it is, and what is kept of it is what it was.
+#[tokio::test]
+async fn an_upload_in_bulk_hears_an_abort_and_is_resumed() {
+    let served = Served::start(writable()).await;
+    let content = noise(1 << 20, 45);
+    let mut control = served.login().await;
+    let mut data = control.data().await;
+    assert_eq!(control.code("STOR f").await, 150);
+    let sending = tokio::spawn(async move {
+        let piece = noise(1 << 20, 45);
+        while data.write_all(&piece).await.is_ok() {}
+    });
+    let part = served.path(".");
+    let written = || {
+        let mut entries = std::fs::read_dir(&part).unwrap().flatten();
+        entries.any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 40 << 20))
+    };
+    common::until("it runs in bulk", written).await;
+    assert_eq!(control.code("ABOR").await, 426);
+    assert_eq!(control.reply().await.code, 226);
+    sending.await.unwrap();
+    let kept = served.content(".f.tidegate-part");
+    assert!(kept.chunks(1 << 20).all(|piece| piece == &content[..piece.len()]));
+    assert_eq!(control.code(&format!("REST {}", kept.len())).await, 350);
+    assert_eq!(control.store("STOR f", b"end").await.code, 226);
+    assert!(served.content("f") == [&kept[..], b"end"].concat());
+}
+
+/// What is held for a client that never reads is `high` and one `chunk`, looked at all the way until nothing moves any more.
+#[tokio::test]
+async fn a_client_that_never_reads_holds_no_more_than_the_marks() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("f");
+    std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    for lane in [LaneChoice::Copy, LaneChoice::Sendfile] {
+        let (connection, client) = connection().await;
+        let marks = tidegate::Marks::default();
+        let source = FileSource::open(&path).await.unwrap();
+        let flow = Flow::new(source, connection.into_sink()).lane(lane).marks(marks);
+        let handle = flow.handle();
+        let flow = tokio::spawn(flow.run());
+        let (mut quiet, mut before) = (0, 0);
+        while quiet < 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let now = handle.snapshot();
+            assert!(now.held <= marks.high() + marks.chunk(), "{lane:?}: {now:?}");
+            quiet = if now.bytes_read == before { quiet + 1 } else { 0 };
+            before = now.bytes_read;
+        }
+        assert!(
+            before > 0 && before < 1 << 30,
+            "{lane:?}: {before} bytes went somewhere"
+        );
+        drop(client);
+        assert!(flow.await.unwrap().is_err());
+    }
 }

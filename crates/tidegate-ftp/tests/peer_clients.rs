@@ -109,6 +109,9 @@ async fn curl_under_tls() {
         let arguments = [&["--ssl-reqd", "--cacert", trusted], version].concat();
         curl_both_ways(&curl, &served, "localhost", &arguments).await;
     }
+    let six = Served::start_at("[::1]:0", required(&certificate)).await;
+    let arguments = ["-g", "--ssl-reqd", "--cacert", trusted];
+    curl_both_ways(&curl, &six, "[::1]", &arguments).await;
     let plain = run(Command::new(&curl).args(["-sS"]).arg(served.url("file"))).await;
     assert!(
         !plain.status.success(),
@@ -234,28 +237,48 @@ async fn lftp_mirrors_resumes_and_hears_abort() {
     assert_eq!(served.names(), [""; 0]);
 }
 
+/// Every cell of its matrix: plain and TLS, passive and active, IPv4 and IPv6.
 #[tokio::test]
-async fn lftp_under_tls_passive_and_active() {
-    let Some(lftp) = peer("lftp", "lftp_under_tls_passive_and_active") else {
+async fn lftp_plain_and_under_tls_passive_and_active_over_ipv4_and_ipv6() {
+    let Some(lftp) = peer(
+        "lftp",
+        "lftp_plain_and_under_tls_passive_and_active_over_ipv4_and_ipv6",
+    ) else {
         return;
     };
     let certificate = certificate();
-    let served = Served::start(required(&certificate)).await;
     let work = tempfile::tempdir().unwrap();
     let content = noise(1_500_000, 24);
     write(work.path(), "up", &content);
     let trusted = write(work.path(), "ca.pem", &certificate.pem);
-    for passive in ["yes", "no"] {
-        let script = format!(
-            "set cmd:fail-exit true; set net:max-retries 1; set ftp:ssl-force true; set ftp:ssl-allow-anonymous true; set ftp:ssl-protect-data true; \
-             set ftp:passive-mode {passive}; set ssl:ca-file {}; open ftp://localhost:{}; lcd {}; put up; ls; \
-             get up -o down-{passive}; rm up; bye",
-            trusted.display(),
-            served.address.port(),
-            work.path().display()
-        );
-        succeed(Command::new(&lftp).args(["--norc", "-c", &script])).await;
-        assert!(std::fs::read(work.path().join(format!("down-{passive}"))).unwrap() == content);
+    // The certificate is checked; that an address is one of its names is curl's and ftplib's part.
+    let tls = format!(
+        "set ftp:ssl-force true; set ftp:ssl-allow-anonymous true; set ftp:ssl-protect-data true; \
+         set ssl:ca-file {}; set ssl:check-hostname false",
+        trusted.display()
+    );
+    for (options, security) in [
+        (writable(), "set ftp:ssl-allow false"),
+        (required(&certificate), tls.as_str()),
+    ] {
+        for (address, host) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "[::1]")] {
+            let served = Served::start_at(address, options.clone()).await;
+            for passive in ["yes", "no"] {
+                let script = format!(
+                    "set cmd:fail-exit true; set net:max-retries 1; {security}; set ftp:passive-mode {passive}; \
+                     open ftp://{host}:{}; lcd {}; put up; ls; get up -o down; rm up; bye",
+                    served.address.port(),
+                    work.path().display()
+                );
+                succeed(Command::new(&lftp).args(["--norc", "-c", &script])).await;
+                let down = work.path().join("down");
+                assert!(
+                    std::fs::read(&down).unwrap() == content,
+                    "{host} {passive} {security}"
+                );
+                std::fs::remove_file(down).unwrap();
+            }
+        }
     }
 }
 

@@ -284,32 +284,7 @@ async fn pure_ftpd_plain() {
     assert!(refused.to_string().contains("530"), "{refused}");
 }
 
-const TWISTED_SERVER: &str = r#"
-import sys
-from twisted.cred import checkers, credentials, error, portal
-from twisted.internet import defer, reactor
-from twisted.protocols import ftp
-from twisted.python import filepath
-from zope.interface import implementer
-
-@implementer(portal.IRealm)
-class Realm:
-    def requestAvatar(self, avatarId, mind, *interfaces):
-        return ftp.IFTPShell, ftp.FTPShell(filepath.FilePath(sys.argv[2])), lambda: None
-
-# Versions of Twisted differ in whether a password is bytes.
-@implementer(checkers.ICredentialsChecker)
-class Checker:
-    credentialInterfaces = (credentials.IUsernamePassword,)
-    def requestAvatarId(self, asked):
-        if asked.password in ("secret", b"secret"):
-            return defer.succeed(asked.username)
-        return defer.fail(error.UnauthorizedLogin())
-
-factory = ftp.FTPFactory(portal.Portal(Realm(), [Checker()]))
-reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
-reactor.run()
-"#;
+const TWISTED_SERVER: &str = include_str!("twisted_server.py");
 
 /// It knows neither `REST` nor `APPE`, so only whole files go both ways.
 #[tokio::test]

@@ -316,6 +316,13 @@ async fn data_goes_to_the_client_itself_only() {
     assert_eq!(control.code("PORT 127,0,0,1,0,22").await, 504);
     assert_eq!(control.code("EPRT |2|::1|5000|").await, 504);
     assert_eq!(control.code("LIST").await, 425);
+    // No address stands for the client's own, and for no other.
+    let waiting = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = waiting.local_addr().unwrap().port();
+    assert_eq!(control.code(&format!("EPRT |2|::|{port}|")).await, 200);
+    control.send("NLST\r\n").await;
+    let (_, from) = waiting.accept().await.unwrap();
+    assert_eq!(from.ip(), served.address.ip());
 }
 
 #[tokio::test]

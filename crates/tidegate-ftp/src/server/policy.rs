@@ -67,7 +67,9 @@ fn data_to_peer_only(session: &Session, command: &Command) -> Option<Reply> {
     let (Command::Port(address) | Command::Eprt(address)) = command else {
         return None;
     };
-    let is_peer = address.ip().to_canonical() == session.peer.ip().to_canonical();
+    // No address at all is the client's own: lftp 4.9 says `::` over IPv6.
+    let is_peer =
+        address.ip().is_unspecified() || address.ip().to_canonical() == session.peer.ip().to_canonical();
     (!is_peer || address.port() < 1024).then(|| {
         Reply::new(
             504,

@@ -2,21 +2,22 @@
 //!
 //! Knows nothing of files: it is given a source or a sink.
 
+use std::future::Future;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
 
-use bytes::Bytes;
 use tidegate::AbortReason;
-use tidegate_io::{Buffers, EndpointError, Flow, FlowError, FlowHandle, LaneEnd, Report, Sink, Source};
+use tidegate_io::{Flow, FlowError, FlowHandle, LaneChoice, Report, Sink, Source};
 use tokio::net::TcpStream;
 
 use super::control::Line;
 use super::session::Session;
+use super::text::Converted;
 use super::{Shared, failure, opening};
-use crate::ascii::{FromWire, ToWire};
 use crate::data::DataConnection;
 use crate::grammar::command::{Protection, TransferType, verb_of};
 use crate::grammar::{Command, Reply};
+use crate::storage::lent;
 
 /// Commands kept for after the transfer; a client that sends more is heard again when it is over.
 const QUEUE_LINES_MAX: usize = 256;
@@ -125,6 +126,8 @@ pub(crate) async fn run(session: &mut Session, transfer: Transfer) -> io::Result
     flow(session, transfer, connection, &shared).await
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<Report, FlowError>> + Send>>;
+
 async fn flow(
     session: &mut Session,
     transfer: Transfer,
@@ -138,29 +141,12 @@ async fn flow(
         lines,
         ..
     } = transfer;
-    let end_grace = shared.options.limits.end_grace;
-    let is_text = session.transfer_type == TransferType::Ascii && lines == Lines::Converted;
-    let (source, sink): (Box<dyn Source + Send>, Box<dyn Sink + Send>) = match direction {
-        Direction::Send(source) if is_text => (
-            Box::new(Converted::to_wire(source)),
-            Box::new(connection.into_sink()),
-        ),
-        Direction::Send(source) => (source, Box::new(connection.into_sink())),
-        Direction::Receive(sink) if is_text => (
-            Box::new(Converted::from_wire(Box::new(
-                connection.into_source().end_grace(end_grace),
-            ))),
-            sink,
-        ),
-        Direction::Receive(sink) => (Box::new(connection.into_source().end_grace(end_grace)), sink),
+    let text = match (session.transfer_type, lines) {
+        (TransferType::Ascii, Lines::Converted) => Text::Yes,
+        _ => Text::No,
     };
-    let flow = Flow::new(source, sink)
-        .marks(shared.options.marks)
-        .stall(shared.options.limits.stall)
-        .drain(shared.options.limits.stall)
-        .lane(shared.options.lane);
-    let handle = flow.handle();
-    let (said, result) = Box::pin(heard(session, Some(&handle), flow.run())).await?;
+    let (work, handle) = work(direction, connection, text, shared);
+    let (said, result) = Box::pin(heard(session, Some(&handle), work)).await?;
     log(session, &what, &result);
     let last = match &result {
         Ok(_) => Reply::new(226, done),
@@ -169,6 +155,53 @@ async fn flow(
     match said {
         Said::Nothing => Ok(last),
         said => aborted(session, said, &last).await,
+    }
+}
+
+/// Whether line ends are converted.
+enum Text {
+    No,
+    Yes,
+}
+
+/// The flow of a transfer, to be awaited, and its handle.
+fn work(direction: Direction, connection: DataConnection, text: Text, shared: &Shared) -> (Work, FlowHandle) {
+    let options = &shared.options;
+    let flow_of = |source: Box<dyn Source + Send>, sink: Box<dyn Sink + Send>, lane| {
+        Flow::new(source, sink)
+            .marks(options.marks)
+            .stall(options.limits.stall)
+            .drain(options.limits.stall)
+            .lane(lane)
+    };
+    match direction {
+        Direction::Send(source) => {
+            let source: Box<dyn Source + Send> = match text {
+                Text::Yes => Box::new(Converted::to_wire(source)),
+                Text::No => source,
+            };
+            // On one machine too: the client's copy out of the page cache is the only one then.
+            let lane = match options.lane {
+                LaneChoice::Auto => LaneChoice::Sendfile,
+                lane => lane,
+            };
+            let flow = flow_of(source, Box::new(connection.into_sink()), lane);
+            let handle = flow.handle();
+            (Box::pin(flow.run()), handle)
+        }
+        Direction::Receive(sink) => {
+            let source = Box::new(connection.into_source().end_grace(options.limits.end_grace));
+            let source: Box<dyn Source + Send> = match text {
+                Text::Yes => Box::new(Converted::from_wire(source)),
+                Text::No => source,
+            };
+            let flow = flow_of(source, sink, options.lane);
+            let handle = flow.handle();
+            let counts = handle.clone();
+            let moved_bytes = move || counts.snapshot().bytes_sent;
+            let lent = lent::run(flow.run(), moved_bytes, shared.threads.clone());
+            (Box::pin(lent), handle)
+        }
     }
 }
 
@@ -297,81 +330,5 @@ impl Session {
     fn wants_to_quit(&self) -> bool {
         let is_quit = |line: &Line| line.as_ref().is_ok_and(|line| verb_of(line) == "QUIT");
         self.queue.iter().any(is_quit)
-    }
-}
-
-/// A source whose line ends are converted on the way.
-struct Converted {
-    source: Box<dyn Source + Send>,
-    way: Way,
-}
-
-enum Way {
-    ToWire(ToWire),
-    FromWire(FromWire),
-    Ended,
-}
-
-impl Converted {
-    fn to_wire(source: Box<dyn Source + Send>) -> Self {
-        Self {
-            source,
-            way: Way::ToWire(ToWire::default()),
-        }
-    }
-
-    fn from_wire(source: Box<dyn Source + Send>) -> Self {
-        Self {
-            source,
-            way: Way::FromWire(FromWire::default()),
-        }
-    }
-
-    fn convert(&mut self, chunk: Option<Bytes>) -> Option<Bytes> {
-        match (&mut self.way, chunk) {
-            (Way::ToWire(way), Some(chunk)) => Some(way.convert(&chunk)),
-            (Way::FromWire(way), Some(chunk)) => Some(way.convert(&chunk)),
-            (Way::FromWire(way), None) => {
-                let last = way.end();
-                self.way = Way::Ended;
-                last
-            }
-            (Way::ToWire(_) | Way::Ended, None) => None,
-            (Way::Ended, chunk) => chunk,
-        }
-    }
-}
-
-impl Source for Converted {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffers: &mut Buffers,
-        max: usize,
-    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
-        loop {
-            // At most doubles.
-            let chunk = ready!(self.source.poll_read(cx, buffers, max.div_ceil(2)))?;
-            match self.convert(chunk) {
-                Some(chunk) if chunk.is_empty() => {}
-                converted => return Poll::Ready(Ok(converted)),
-            }
-        }
-    }
-
-    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
-        self.source.poll_hangup(cx)
-    }
-
-    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.source.poll_stop(cx)
-    }
-
-    fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        None
-    }
-
-    fn name(&self) -> String {
-        format!("{} as text", self.source.name())
     }
 }

@@ -3,34 +3,34 @@
 //! Knows nothing of replies. An upload that is cut short never replaces anything: what came is thrown away, or kept under
 //! a name of its own so that a later upload of the same name can go on from there.
 
-use std::collections::hash_map::RandomState;
-use std::ffi::OsString;
+mod names;
+mod opening;
+mod place;
+
 use std::fs::File;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 use tidegate::AbortReason;
 use tidegate_io::endpoint::file::Durability;
 use tidegate_io::{Blame, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, LaneKind, Sink};
 use tokio::task::JoinHandle;
 
-use super::StorageError;
+use self::place::{Place, commit};
+use super::{StorageError, lent};
 use crate::grammar::VirtualPath;
-use crate::grammar::path::os_name;
+
+pub(crate) use names::is_our_name;
+pub use names::partial_name;
 
 /// The most that goes to the blocking pool in one piece.
 const JOB_BYTES: usize = 1024 * 1024;
-const MARK: &[u8] = b".tidegate-";
-const PART: &[u8] = b"part";
-/// What Linux and most others take for one name.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Where an upload begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,40 +67,6 @@ pub struct Upload {
     name: String,
 }
 
-/// What has to be done with the file at the end.
-#[derive(Clone, Debug)]
-enum Place {
-    /// Beside the target, under a name nobody knows.
-    Beside {
-        dir: Arc<Dir>,
-        temporary: OsString,
-        target: OsString,
-        partial_name: OsString,
-        partial: Partial,
-    },
-    /// In the target itself, which was `size` bytes long.
-    Within { size: u64 },
-}
-
-/// The name under which an upload of `name` that was cut short is kept.
-pub fn partial_name(name: &[u8]) -> Vec<u8> {
-    hidden_name(name, PART)
-}
-
-/// Whether a name is one that uploads use meanwhile.
-pub(super) fn is_our_name(name: &[u8]) -> bool {
-    name.first() == Some(&b'.') && name.windows(MARK.len()).skip(1).any(|window| window == MARK)
-}
-
-fn hidden_name(name: &[u8], suffix: &[u8]) -> Vec<u8> {
-    let room = NAME_BYTES_MAX - MARK.len() - suffix.len() - 1;
-    let mut end = name.len().min(room);
-    while end > 0 && name.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
-        end -= 1;
-    }
-    [b".", &name[..end], MARK, suffix].concat()
-}
-
 impl Upload {
     pub(super) fn open(
         root: &Dir,
@@ -109,32 +75,7 @@ impl Upload {
         partial: Partial,
         durability: Durability,
     ) -> Result<Self, StorageError> {
-        let name = path.name().ok_or(StorageError::IsADirectory)?;
-        let dir = Arc::new(root.open_dir(path.parent().to_relative())?);
-        let target = os_name(name);
-        let standing = match dir.metadata(&target) {
-            Ok(metadata) if metadata.is_dir() => return Err(StorageError::IsADirectory),
-            Ok(metadata) if !metadata.is_file() => return Err(StorageError::NotAFile),
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let mut opening = Opening {
-            dir,
-            name: name.to_vec(),
-            partial,
-        };
-        let standing_size = standing.as_ref().map(cap_std::fs::Metadata::len);
-        let (file, offset, place) = match (store_as, standing_size) {
-            (StoreAs::New | StoreAs::From(0), _) => opening.fresh()?,
-            (StoreAs::From(offset), size) => opening.resume(offset, size)?,
-            (StoreAs::Append, Some(size)) => opening.within(size)?,
-            (StoreAs::Append, None) => opening.append_to_partial()?,
-        };
-        if let (Some(standing), Place::Beside { .. }) = (standing, &place) {
-            // The new content keeps the old one's permissions; a file system without them is no reason to fail.
-            let _ = file.set_permissions(standing.permissions().into_std(&file)?);
-        }
+        let (file, offset, place) = opening::open(root, path, store_as, partial)?;
         Ok(Self {
             file: Arc::new(file),
             offset,
@@ -169,6 +110,20 @@ impl Upload {
                 Err(self.failed("cannot write", error))
             }
         })
+    }
+
+    /// On a thread that may wait for the disk.
+    fn write_here(&mut self, held: &Held) -> Result<usize, EndpointError> {
+        match write_all_at(&self.file, held.pieces(), self.offset) {
+            Ok(written) => {
+                self.offset += written as u64;
+                Ok(written)
+            }
+            Err(error) => {
+                self.give_room_back(&error);
+                Err(self.failed("cannot write", error))
+            }
+        }
     }
 
     /// What does not fit is of no use to a later attempt: a full disk gets its room back.
@@ -226,6 +181,9 @@ impl Upload {
 
 impl Sink for Upload {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
+        if self.job.is_none() && lent::may_block() {
+            return Poll::Ready(self.write_here(held));
+        }
         if self.job.is_none() {
             let mut pieces: Vec<Bytes> = Vec::new();
             let mut bytes = 0;
@@ -315,179 +273,11 @@ impl Drop for Upload {
     }
 }
 
-struct Opening {
-    dir: Arc<Dir>,
-    name: Vec<u8>,
-    partial: Partial,
-}
-
-type Opened = (File, u64, Place);
-
-impl Opening {
-    fn fresh(&mut self) -> Result<Opened, StorageError> {
-        let (file, place) = self.beside()?;
-        Ok((file, 0, place))
-    }
-
-    fn resume(&mut self, offset: u64, standing_size: Option<u64>) -> Result<Opened, StorageError> {
-        if let Some((file, size, place)) = self.claim_partial()? {
-            if offset <= size {
-                file.set_len(offset)?;
-                return Ok((file, offset, place));
-            }
-            // Not ours to shorten: it goes back under its name.
-            place.undo(&file);
-            return Err(StorageError::PastEnd { size });
-        }
-        let size = standing_size.ok_or(StorageError::NotFound)?;
-        if offset > size {
-            return Err(StorageError::PastEnd { size });
-        }
-        let standing = self.dir.open(os_name(&self.name))?.into_std();
-        let (mut file, place) = self.beside()?;
-        match io::copy(&mut standing.take(offset), &mut file) {
-            Ok(copied) if copied == offset => Ok((file, offset, place)),
-            Ok(copied) => {
-                place.discard();
-                Err(StorageError::PastEnd { size: copied })
-            }
-            Err(error) => {
-                place.discard();
-                Err(error.into())
-            }
-        }
-    }
-
-    fn append_to_partial(&mut self) -> Result<Opened, StorageError> {
-        match self.claim_partial()? {
-            Some(claimed) => Ok(claimed),
-            None => self.fresh(),
-        }
-    }
-
-    fn within(&mut self, size: u64) -> Result<Opened, StorageError> {
-        let file = self
-            .dir
-            .open_with(os_name(&self.name), OpenOptions::new().write(true))?;
-        Ok((file.into_std(), size, Place::Within { size }))
-    }
-
-    /// A rename takes what was left for ourselves: two clients that resume at once do not write into one file.
-    fn claim_partial(&mut self) -> Result<Option<Opened>, StorageError> {
-        let partial = os_name(&partial_name(&self.name));
-        let temporary = os_name(&hidden_name(&self.name, &random_suffix()));
-        match self.dir.rename(&partial, &self.dir, &temporary) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-        let file = self
-            .dir
-            .open_with(&temporary, OpenOptions::new().write(true))?
-            .into_std();
-        let size = file.metadata()?.len();
-        // Whoever resumes wants to be able to resume again.
-        let place = self.place(temporary, Partial::Keep);
-        Ok(Some((file, size, place)))
-    }
-
-    fn beside(&mut self) -> Result<(File, Place), StorageError> {
-        loop {
-            let temporary = os_name(&hidden_name(&self.name, &random_suffix()));
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            match self.dir.open_with(&temporary, &options) {
-                Ok(file) => return Ok((file.into_std(), self.place(temporary, self.partial))),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn place(&self, temporary: OsString, partial: Partial) -> Place {
-        Place::Beside {
-            dir: Arc::clone(&self.dir),
-            temporary,
-            target: os_name(&self.name),
-            partial_name: os_name(&partial_name(&self.name)),
-            partial,
-        }
-    }
-}
-
-impl Place {
-    /// The stream was cut short.
-    fn undo(&self, file: &File) {
-        match self {
-            Self::Within { size } => drop(file.set_len(*size)),
-            Self::Beside {
-                dir,
-                temporary,
-                partial_name,
-                partial: Partial::Keep,
-                ..
-            } if file.metadata().is_ok_and(|metadata| metadata.len() > 0) => {
-                if dir.rename(temporary, dir, partial_name).is_err() {
-                    self.discard();
-                }
-            }
-            Self::Beside { .. } => self.discard(),
-        }
-    }
-
-    fn discard(&self) {
-        if let Self::Beside { dir, temporary, .. } = self {
-            let _ = dir.remove_file(temporary);
-        }
-    }
-}
-
-fn commit(
+fn write_all_at<'a>(
     file: &File,
-    place: Option<Place>,
-    durability: Durability,
-    given_up: &AtomicBool,
-) -> Result<(), StorageError> {
-    if durability == Durability::Synced {
-        file.sync_all()?;
-    }
-    if given_up.load(Ordering::SeqCst) {
-        return Err(io::Error::from(io::ErrorKind::Interrupted).into());
-    }
-    if let Some(Place::Beside {
-        dir,
-        temporary,
-        target,
-        partial_name,
-        ..
-    }) = place
-    {
-        dir.rename(&temporary, &dir, &target)?;
-        // What an earlier attempt left is of no use to anybody now.
-        let _ = dir.remove_file(partial_name);
-        if durability == Durability::Synced {
-            sync_directory(&dir);
-        }
-    }
-    Ok(())
-}
-
-/// Not every file system can sync a directory; the content is safe by then.
-fn sync_directory(dir: &Dir) {
-    #[cfg(unix)]
-    if let Ok(dir) = dir.try_clone() {
-        let _ = dir.into_std_file().sync_all();
-    }
-    #[cfg(not(unix))]
-    let _ = dir;
-}
-
-fn random_suffix() -> Vec<u8> {
-    let random = RandomState::new().build_hasher().finish();
-    format!("{random:016x}").into_bytes()
-}
-
-fn write_all_at(file: &File, pieces: &[Bytes], offset: u64) -> Result<usize, StorageError> {
+    pieces: impl IntoIterator<Item = &'a Bytes>,
+    offset: u64,
+) -> Result<usize, StorageError> {
     let mut written = 0;
     for piece in pieces {
         let mut rest = &piece[..];

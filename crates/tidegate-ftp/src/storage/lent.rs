@@ -1,0 +1,265 @@
+//! A stream into the disk, lent to a thread that may block for as long as it moves bytes in bulk.
+//!
+//! Knows a future and how many bytes it has moved; not what it does. A hop to the blocking pool for each chunk, and back, was a
+//! sixth of an upload's processor time. So a stream that runs fast is polled where its sink may write at once, and comes back to the
+//! runtime when it slows down: a client that dawdles holds no thread.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::MissedTickBehavior;
+
+/// How often a stream is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// More than this between two looks is bulk (50 MiB/s); less than a quarter of it is none.
+const BULK_BYTES: u64 = 1024 * 1024;
+
+thread_local! {
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread may wait for the disk.
+pub(crate) fn may_block() -> bool {
+    MAY_BLOCK.get()
+}
+
+/// How many streams may have a thread at once. The others go on in pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct Threads(Arc<Semaphore>);
+
+impl Default for Threads {
+    fn default() -> Self {
+        // More would only wait for one another.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new(cores * 2)))
+    }
+}
+
+/// Drives `work` to its end. `moved_bytes` says how many bytes it has moved so far.
+///
+/// # Cancel safety
+/// Dropping this drops `work`, on its thread a moment later.
+pub(crate) async fn run<F>(
+    work: F,
+    moved_bytes: impl Fn() -> u64 + Clone + Send + 'static,
+    threads: Threads,
+) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut work: Work<F> = Box::pin(work);
+    loop {
+        let seat = tokio::select! {
+            biased;
+            output = &mut work => return output,
+            seat = bulk(&moved_bytes, &threads) => seat,
+        };
+        work = match lend(work, moved_bytes.clone(), seat).await {
+            Lent::Done(output) => return output,
+            Lent::Slow(work) => work,
+        };
+    }
+}
+
+type Work<F> = Pin<Box<F>>;
+
+enum Lent<F: Future> {
+    Done(F::Output),
+    /// Not worth a thread any more.
+    Slow(Work<F>),
+}
+
+async fn lend<F>(
+    mut work: Work<F>,
+    moved_bytes: impl Fn() -> u64 + Send + 'static,
+    seat: OwnedSemaphorePermit,
+) -> Lent<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let runtime = Handle::current();
+    let (wanted, unwanted) = oneshot::channel::<()>();
+    let thread = tokio::task::spawn_blocking(move || {
+        let _seat = seat;
+        let _allowed = Allowed::here();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = unwanted => None,
+                output = &mut work => Some(Lent::Done(output)),
+                () = lull(&moved_bytes) => Some(Lent::Slow(work)),
+            }
+        })
+    });
+    let lent = thread.await;
+    drop(wanted);
+    match lent {
+        Ok(Some(lent)) => lent,
+        // Only who drops this future makes it unwanted, or a runtime that ends drops the thread's work.
+        Ok(None) => std::future::pending().await,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panicked) => std::panic::resume_unwind(panicked),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Lets this thread block while it lives.
+struct Allowed;
+
+impl Allowed {
+    fn here() -> Self {
+        MAY_BLOCK.set(true);
+        Self
+    }
+}
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        MAY_BLOCK.set(false);
+    }
+}
+
+/// Ends when the stream runs fast and a thread is free.
+async fn bulk(moved_bytes: &impl Fn() -> u64, threads: &Threads) -> OwnedSemaphorePermit {
+    let mut pace = Pace::new(moved_bytes);
+    loop {
+        if pace.look().await >= BULK_BYTES
+            && let Ok(seat) = Arc::clone(&threads.0).try_acquire_owned()
+        {
+            return seat;
+        }
+    }
+}
+
+/// Ends when the stream has slowed down.
+async fn lull(moved_bytes: &impl Fn() -> u64) {
+    let mut pace = Pace::new(moved_bytes);
+    while pace.look().await >= BULK_BYTES / 4 {}
+}
+
+struct Pace<'a, B> {
+    ticks: tokio::time::Interval,
+    moved_bytes: &'a B,
+    before_bytes: u64,
+}
+
+impl<'a, B: Fn() -> u64> Pace<'a, B> {
+    fn new(moved_bytes: &'a B) -> Self {
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            ticks,
+            moved_bytes,
+            before_bytes: moved_bytes(),
+        }
+    }
+
+    /// Bytes moved since the last look.
+    async fn look(&mut self) -> u64 {
+        self.ticks.tick().await;
+        let now_bytes = (self.moved_bytes)();
+        now_bytes - std::mem::replace(&mut self.before_bytes, now_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::task::Poll;
+
+    use super::*;
+
+    /// A stream that runs at `bytes` a look, and says where it was polled last.
+    fn stream(
+        moved: &Arc<AtomicU64>,
+        bytes: &Arc<AtomicU64>,
+        lent: &Arc<AtomicBool>,
+        over: &Arc<AtomicBool>,
+    ) -> impl Future<Output = &'static str> + Send + 'static {
+        let (moved, bytes) = (Arc::clone(moved), Arc::clone(bytes));
+        let (lent, over) = (Arc::clone(lent), Arc::clone(over));
+        async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                moved.fetch_add(bytes.load(Ordering::SeqCst), Ordering::SeqCst);
+                lent.store(may_block(), Ordering::SeqCst);
+                if over.load(Ordering::SeqCst) {
+                    return "over";
+                }
+            }
+        }
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fast_stream_gets_a_thread_and_a_slow_one_gives_it_back() {
+        let (moved, bytes) = (Arc::default(), Arc::new(AtomicU64::new(BULK_BYTES * 8)));
+        let (lent, over) = (Arc::default(), Arc::default());
+        let work = stream(&moved, &bytes, &lent, &over);
+        let threads = Threads::default();
+        let seats = threads.0.available_permits();
+        let counted = Arc::clone(&moved);
+        let running = tokio::spawn(run(work, move || counted.load(Ordering::SeqCst), threads.clone()));
+        until(|| lent.load(Ordering::SeqCst)).await;
+        assert_eq!(threads.0.available_permits(), seats - 1);
+        bytes.store(1, Ordering::SeqCst);
+        until(|| !lent.load(Ordering::SeqCst)).await;
+        until(|| threads.0.available_permits() == seats).await;
+        bytes.store(BULK_BYTES * 8, Ordering::SeqCst);
+        until(|| lent.load(Ordering::SeqCst)).await;
+        over.store(true, Ordering::SeqCst);
+        assert_eq!(running.await.unwrap(), "over");
+        until(|| threads.0.available_permits() == seats).await;
+        assert!(!may_block());
+    }
+
+    #[tokio::test]
+    async fn dropping_the_wait_drops_the_work_on_its_thread() {
+        let (moved, bytes) = (Arc::default(), Arc::new(AtomicU64::new(BULK_BYTES * 8)));
+        let (lent, over) = (Arc::default(), Arc::default());
+        let work = stream(&moved, &bytes, &lent, &over);
+        let counted = Arc::clone(&moved);
+        let running = tokio::spawn(run(
+            work,
+            move || counted.load(Ordering::SeqCst),
+            Threads::default(),
+        ));
+        until(|| lent.load(Ordering::SeqCst)).await;
+        running.abort();
+        until(|| Arc::strong_count(&bytes) == 1).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_the_thread_goes_on() {
+        let work = async {
+            std::future::poll_fn(|cx| {
+                assert!(!may_block(), "on the thread");
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            })
+            .await;
+        };
+        let moved = AtomicU64::new(0);
+        let moved: Arc<AtomicU64> = Arc::new(moved);
+        let counts = move || moved.fetch_add(BULK_BYTES, Ordering::SeqCst);
+        let failed = tokio::spawn(run(work, counts, Threads::default()))
+            .await
+            .unwrap_err();
+        assert!(failed.is_panic());
+    }
+}
