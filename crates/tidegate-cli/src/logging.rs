@@ -34,9 +34,11 @@ pub(crate) fn start(kind: Kind, output: &OutputSettings) {
         (false, Kind::Service, 1) | (false, Kind::Copy, 2) => "debug",
         _ => "trace",
     };
-    // What other crates have to say below a warning is of use to few.
-    let ours =
-        format!("warn,tidegate={level},tidegate_io={level},tidegate_http={level},tidegate_ftp={level}");
+    // What other crates have to say below a warning is of use to few; suppaftp warns of every transfer that is cut, which
+    // our own error tells.
+    let ours = format!(
+        "warn,suppaftp=error,tidegate={level},tidegate_io={level},tidegate_http={level},tidegate_ftp={level}"
+    );
     let ours = format!("{ours},tidegate_maildir={level},tidegate_pb={level}");
     let usual = if level == "error" { level.to_owned() } else { ours };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));

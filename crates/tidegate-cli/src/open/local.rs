@@ -56,6 +56,10 @@ pub(super) async fn sink<'a>(
         (Scheme::File, Place::Path(path)) => {
             let sink = match settings.existing {
                 _ if offset > 0 => FileSink::append(path).await?,
+                // An earlier copy that was cut before its first byte is to be continued as well.
+                Existing::Refuse if settings.resume && is_empty(path) => {
+                    FileSink::create(path, Overwrite::Allow).await?
+                }
                 Existing::Refuse => FileSink::create(path, Overwrite::Refuse).await?,
                 Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
                 Existing::Append => FileSink::append(path).await?,
@@ -81,6 +85,10 @@ pub(super) fn process(place: &Place, address: &Address) -> Result<Process, Endpo
         Place::Line(line) => Ok(Process::shell(line)),
         _ => Err(not_here(address)),
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
 #[cfg(unix)]

@@ -41,7 +41,7 @@ pub(super) async fn sink(url: &str, offset: u64, settings: &CopySettings) -> Res
 /// How much of an upload is there already.
 pub(super) async fn size(url: &str, settings: &CopySettings) -> Result<u64, EndpointError> {
     let (url, options) = prepare(url, settings)?;
-    Ok(client::size(&url, &options).await?.unwrap_or(0))
+    Ok(client::size_kept(&url, &options).await?.unwrap_or(0))
 }
 
 /// Checks what can be checked before anything is opened.

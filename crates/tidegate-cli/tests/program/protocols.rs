@@ -244,6 +244,189 @@ fn anonymous_ftp_reads_and_does_not_write() {
     assert_eq!(place.names(), ["big"]);
 }
 
+/// A server of `dir` to anybody, who may write.
+fn writable_ftp(dir: &str, more: &[&str]) -> Running {
+    let args = [
+        "serve",
+        "ftp",
+        dir,
+        "--listen",
+        "127.0.0.1:0",
+        "--anonymous",
+        "--writable",
+    ];
+    Running::start(&mut tidegate(args.iter().chain(more)))
+}
+
+/// The lines a transfer leaves in the server's log name the lane and count the bytes.
+#[test]
+fn an_ftp_download_is_served_by_sendfile_and_the_log_names_the_lane() {
+    let place = Place::new(3 * MIB);
+    let dir = place.text("");
+    let mut serving = writable_ftp(&dir, &[]);
+    let url = served(&mut serving);
+    let copy = Place::new(0);
+    go([format!("{url}/big"), copy.text("copy")]).expect(0);
+    let line = serving.line("transferred");
+    let sent = format!("bytes={}", 3 * MIB);
+    if cfg!(target_os = "linux") {
+        assert!(line.contains("sendfile") && line.contains(&sent), "{line}");
+    }
+    go([copy.text("copy"), format!("{url}/up")]).expect(0);
+    let line = serving.line("transferred");
+    assert!(line.contains("copy") && line.contains(&sent), "{line}");
+}
+
+/// Killed in the middle, and gone on with: only what was missing travels, and the target is whole or untouched.
+#[test]
+fn a_killed_ftp_upload_is_resumed_by_the_program() {
+    let place = Place::new(12 * MIB);
+    let root = place.path("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("f"), "old").unwrap();
+    let dir = root.display().to_string();
+    let mut serving = writable_ftp(&dir, &[]);
+    let url = served(&mut serving);
+    let part = root.join(".f.tidegate-part");
+    for (cut, resume) in [(MIB / 3, None), (5 * MIB, Some("--resume".to_owned()))] {
+        let args = ["--rate", "8MiB", &place.text("big"), &format!("{url}/f")].map(str::to_owned);
+        let mut running = Running::start(&mut tidegate(resume.iter().chain(&args)));
+        let arrived = || {
+            let entries = std::fs::read_dir(&root).unwrap().flatten();
+            let sizes = entries.filter_map(|entry| entry.metadata().ok());
+            sizes.map(|found| found.len()).max().unwrap_or(0)
+        };
+        crate::support::until("some of it arrived", || arrived() > cut as u64);
+        running.child.kill().unwrap();
+        drop(running);
+        serving.line("cut short");
+        crate::support::until("the part was put aside", || part.exists());
+        assert_eq!(std::fs::read(root.join("f")).unwrap(), b"old");
+    }
+    let kept = std::fs::metadata(&part).unwrap().len();
+    go(["--resume".to_owned(), place.text("big"), format!("{url}/f")]).expect(0);
+    let line = serving.line("transferred");
+    let rest = 12 * MIB as u64 - kept;
+    assert!(
+        line.contains(&format!("bytes={rest}")),
+        "{line}, {kept} were kept"
+    );
+    assert!(std::fs::read(root.join("f")).unwrap() == place.bytes);
+    assert!(!part.exists());
+}
+
+#[test]
+fn ftp_downloads_cut_anywhere_are_resumed_by_the_program() {
+    let place = Place::new(MIB + 17);
+    let dir = place.text("");
+    let mut serving = writable_ftp(&dir, &[]);
+    let url = served(&mut serving);
+    let copy = Place::new(0);
+    for cut in [0, 1, 4095, MIB / 2 + 3, MIB + 16, MIB + 17] {
+        std::fs::write(copy.path("copy"), &place.bytes[..cut]).unwrap();
+        go(["--resume".to_owned(), format!("{url}/big"), copy.text("copy")]).expect(0);
+        assert!(
+            std::fs::read(copy.path("copy")).unwrap() == place.bytes,
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn ftps_goes_both_ways_and_plain_is_refused_where_tls_is_required() {
+    let place = Place::new(MIB);
+    let (cert, key) = certificate(&place);
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let dir = place.text("");
+    let mut serving = writable_ftp(&dir, &["--cert", &cert, "--key", &key, "--tls-required"]);
+    let url = served(&mut serving);
+    let secure = url.replace("ftp://", "ftps://");
+    let copy = Place::new(0);
+    let ca = ["--ca".to_owned(), cert];
+    go(ca
+        .iter()
+        .cloned()
+        .chain([format!("{secure}/big"), copy.text("copy")]))
+    .expect(0);
+    assert!(std::fs::read(copy.path("copy")).unwrap() == place.bytes);
+    go(ca
+        .iter()
+        .cloned()
+        .chain([place.text("big"), format!("{secure}/up")]))
+    .expect(0);
+    assert!(std::fs::read(place.path("up")).unwrap() == place.bytes);
+    // Without the authority, and without TLS.
+    go([format!("{secure}/big"), copy.text("no")]).expect(3);
+    go([format!("{url}/big"), copy.text("no")]).expect(3);
+    assert!(!copy.path("no").exists());
+}
+
+#[test]
+fn ftp_passwords_come_from_netrc_and_one_in_the_url_is_warned_of() {
+    let place = Place::new(MIB);
+    let root = place.path("root");
+    std::fs::create_dir_all(root.join("anna")).unwrap();
+    std::fs::write(root.join("anna/f"), &place.bytes).unwrap();
+    std::fs::write(root.join("secret"), "not hers").unwrap();
+    std::fs::write(place.path("password"), "secret\n").unwrap();
+    let password = place.text("password");
+    let user = [
+        "ftp-user",
+        "anna",
+        "--password-file",
+        &password,
+        "--directory",
+        "anna",
+    ];
+    std::fs::write(place.path("users"), go(user).expect(0).out).unwrap();
+    let (dir, users) = (root.display().to_string(), place.text("users"));
+    let args = [
+        "serve",
+        "ftp",
+        &dir,
+        "--listen",
+        "127.0.0.1:0",
+        "--users",
+        &users,
+        "--passive-ports",
+        "20000-65000",
+        "--max-connections",
+        "9",
+    ];
+    let mut serving = Running::start(&mut tidegate(args));
+    let url = served(&mut serving);
+    std::fs::write(
+        place.path("netrc"),
+        "machine 127.0.0.1 login anna password secret\n",
+    )
+    .unwrap();
+    let with_netrc = |args: [String; 2]| {
+        let mut command = tidegate(args);
+        command.env("NETRC", place.path("netrc"));
+        crate::support::run(command)
+    };
+    // Her root is hers: her file is at its top, and what lies beside it is out of reach.
+    let run = with_netrc([format!("{url}/f"), place.text("copy")]).expect(0);
+    assert!(!run.err.contains("password"), "{}", run.err);
+    place.holds_all("copy");
+    with_netrc([format!("{url}/../secret"), place.text("no")]).expect(3);
+    let run = go([
+        format!("{}/f", url.replace("ftp://", "ftp://anna:secret@")),
+        place.text("warned"),
+    ])
+    .expect(0);
+    assert!(
+        run.err.contains("warning") && run.err.contains("password"),
+        "{}",
+        run.err
+    );
+    assert!(!run.err.contains("secret"), "{}", run.err);
+    place.holds_all("warned");
+    // Read-only for all unless --writable.
+    with_netrc([place.text("big"), format!("{url}/new")]).expect(4);
+    assert!(!place.path("no").exists() && !root.join("anna/new").exists());
+}
+
 #[test]
 fn a_message_is_appended_to_a_mailbox() {
     let place = Place::new(10_000);
