@@ -1,69 +1,22 @@
-//! FTP figures: a GiB down and up with curl, and the memory of idle sessions.
+//! FTP figures: a GiB down and up with curl, the servers' processor time, and the memory of idle sessions.
 //!
-//! Knows the servers' command lines.
+//! Knows no server's command line (`ftp_servers.rs` does).
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::rig::{self, Guard};
+use super::ftp_servers::{self, Server};
+use super::rig;
 use super::table::Table;
 use super::web;
-use crate::shell::find;
 
-/// A server of one directory to anonymous users who may write.
-struct Server {
-    name: &'static str,
-    start: fn(&Path, u16) -> Result<Guard>,
-}
-
-fn servers() -> Vec<Server> {
-    let mut all = vec![Server {
-        name: "tidegate",
-        start: tidegate,
-    }];
-    if find("vsftpd").is_some() {
-        all.push(Server {
-            name: "vsftpd",
-            start: vsftpd,
-        });
-    }
-    all
-}
-
-fn tidegate(dir: &Path, port: u16) -> Result<Guard> {
-    let mut command = Command::new(rig::tidegate());
-    command
-        .args(["serve", "ftp", "-q", "--anonymous", "--writable"])
-        .arg(dir);
-    command.args(["--listen", &format!("127.0.0.1:{port}")]);
-    Guard::start(command.stdout(Stdio::null()))
-}
-
-fn vsftpd(dir: &Path, port: u16) -> Result<Guard> {
-    let conf = rig::scratch()?.join(format!("vsftpd-{port}.conf"));
-    fs::create_dir_all("/var/run/vsftpd/empty")?;
-    fs::write(
-        &conf,
-        format!(
-            "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\nno_anon_password=YES\n\
-             anon_root={}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\n\
-             seccomp_sandbox=NO\nxferlog_enable=NO\nsecure_chroot_dir=/var/run/vsftpd/empty\n",
-            dir.display()
-        ),
-    )?;
-    Guard::start(
-        Command::new(find("vsftpd").context("vsftpd")?)
-            .arg(conf)
-            .stdout(Stdio::null()),
-    )
-}
-
-/// A site vsftpd will serve: its root must not be writable, so files go into a folder.
+/// A directory to be served: what is fetched lies in it, what is stored goes into `in`, since vsftpd wants a root that
+/// nobody may write to.
 fn site() -> Result<PathBuf> {
     let dir = PathBuf::from("/tmp").join(format!("tidegate-bench-ftp-{}", std::process::id()));
     fs::create_dir_all(dir.join("in"))?;
@@ -77,9 +30,15 @@ fn site() -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// RETR and STOR of one GiB, the server's processor time, and KiB per idle session.
+/// RETR and STOR of one GiB, the server's processor time for each, and KiB per idle session.
 pub(crate) fn bulk() -> Result<Table> {
-    let columns = &["RETR GiB/s", "STOR GiB/s", "CPU s/GiB", "KiB per idle session"];
+    let columns = &[
+        "RETR GiB/s",
+        "RETR CPU s/GiB",
+        "STOR GiB/s",
+        "STOR CPU s/GiB",
+        "KiB per idle session",
+    ];
     let mut table = Table::new("FTP: 1 GiB with curl", columns, "RETR GiB/s");
     let dir = site()?;
     let done = rounds(&dir, &mut table);
@@ -88,43 +47,112 @@ pub(crate) fn bulk() -> Result<Table> {
 }
 
 fn rounds(dir: &Path, table: &mut Table) -> Result<()> {
-    for _ in 0..rig::rounds().min(3) {
-        for server in servers() {
-            let port = rig::free_port()?;
-            let guard = (server.start)(dir, port)?;
-            rig::listening(port)?;
-            let url = format!("ftp://127.0.0.1:{port}");
-            let get =
-                web::rate(Command::new("curl").args(["-sf", "-o", "/dev/null", &format!("{url}/big.bin")]))?;
-            let big = dir.join("big.bin").display().to_string();
-            let put = web::rate(Command::new("curl").args(["-sf", "-T", &big, &format!("{url}/in/up.bin")]))?;
-            let cpu = rig::cpu_seconds(&guard.tree()) / 2.0;
-            let idle = idle_kib(&guard, port)?;
-            let _ = fs::remove_file(dir.join("in/up.bin"));
-            table.add(server.name, &[get, put, cpu, idle]);
+    let mut servers = ftp_servers::all()?;
+    for _ in 0..rig::rounds() {
+        for server in &servers {
+            match round(server, dir) {
+                Ok(figures) => table.add(server.name, &figures),
+                Err(error) => println!("  {}: {error:#}", server.name),
+            }
         }
+        // Who stores first after a large file was removed finds warm memory: everybody in turn.
+        servers.rotate_left(1);
     }
     Ok(())
 }
 
-/// Sessions that have logged in and say nothing.
-fn idle_kib(guard: &Guard, port: u16) -> Result<f64> {
-    const SESSIONS: usize = 20;
-    let base = rig::resident_kib(&guard.tree());
-    let held: Vec<TcpStream> = (0..SESSIONS).map(|_| login(port)).collect::<Result<_>>()?;
-    let used = rig::resident_kib(&guard.tree()).saturating_sub(base);
+fn round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
+    let port = rig::free_port()?;
+    let meter = Meter::new();
+    let guard = (server.start)(dir, port, &meter)?;
+    rig::listening(port)?;
+    let url = format!("ftp://{}127.0.0.1:{port}", server.login);
+    let big = dir.join("big.bin").display().to_string();
+    let up = dir.join("in/up.bin");
+    let tree = || guard.iter().flat_map(rig::Guard::tree).collect::<Vec<_>>();
+    let spent = |before: f64| meter.seconds(&tree()) - before;
+    let before = meter.seconds(&tree());
+    let get = web::rate(Command::new("curl").args(["-sf", "-o", "/dev/null", &format!("{url}/big.bin")]))?;
+    let get_cpu = spent(before);
+    let before = meter.seconds(&tree());
+    let put = web::rate(Command::new("curl").args(["-sf", "-T", &big, &format!("{url}/in/up.bin")]))?;
+    let put_cpu = spent(before);
+    anyhow::ensure!(fs::metadata(&up)?.len() == 1 << 30, "an upload is not whole");
+    fs::remove_file(&up)?;
+    let base = rig::resident_kib(&tree());
+    let held: Vec<TcpStream> = (0..server.sessions)
+        .map(|_| login(port, server.user))
+        .collect::<Result<_>>()?;
+    let used = rig::resident_kib(&tree()).saturating_sub(base);
     drop(held);
-    Ok(used as f64 / SESSIONS as f64)
+    Ok([get, get_cpu, put, put_cpu, used as f64 / server.sessions as f64])
 }
 
-fn login(port: u16) -> Result<TcpStream> {
+fn login(port: u16, user: &str) -> Result<TcpStream> {
     let mut control = TcpStream::connect(("127.0.0.1", port))?;
-    let mut reply = [0; 512];
-    let mut answered = |control: &mut TcpStream| control.read(&mut reply).map(|_| ());
-    answered(&mut control)?;
-    for line in ["USER anonymous\r\n", "PASS bench@\r\n"] {
-        control.write_all(line.as_bytes())?;
-        answered(&mut control)?;
+    let code = |control: &mut TcpStream| -> Result<u8> {
+        let mut reply = [0; 2048];
+        let count = control.read(&mut reply)?;
+        anyhow::ensure!(count > 0, "a session was refused");
+        Ok(reply[0])
+    };
+    code(&mut control)?;
+    control.write_all(format!("USER {user}\r\n").as_bytes())?;
+    if code(&mut control)? == b'3' {
+        control.write_all(b"PASS secret\r\n")?;
+        anyhow::ensure!(code(&mut control)? == b'2', "a login was refused");
     }
     Ok(control)
+}
+
+/// Processor time of a server with all it forks, also of processes nobody waited for: vsftpd loses those of its sessions.
+pub(crate) struct Meter {
+    group: Option<PathBuf>,
+}
+
+impl Meter {
+    fn new() -> Self {
+        let group = PathBuf::from(format!(
+            "/sys/fs/cgroup/cpuacct/tidegate-bench-{}",
+            std::process::id()
+        ));
+        let made = group.exists() || fs::create_dir(&group).is_ok();
+        Self {
+            group: made.then_some(group),
+        }
+    }
+
+    /// A command that enters the group and becomes `program`.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let Some(group) = &self.group else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg("echo $$ > \"$0/tasks\"; exec \"$@\"")
+            .arg(group);
+        command.arg(program);
+        command
+    }
+
+    fn seconds(&self, tree: &[u32]) -> f64 {
+        let counted = self
+            .group
+            .as_ref()
+            .and_then(|group| fs::read_to_string(group.join("cpuacct.usage")).ok());
+        match counted.and_then(|text| text.trim().parse::<f64>().ok()) {
+            Some(nanoseconds) => nanoseconds / 1e9,
+            None => rig::cpu_seconds(tree),
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(group) = &self.group {
+            // Refused while the last process is going; the next round uses it again.
+            let _ = fs::remove_dir(group);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod bulk;
 mod connections;
 mod ftp;
+mod ftp_servers;
 mod peers;
 mod rig;
 mod table;
