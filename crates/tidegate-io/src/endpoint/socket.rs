@@ -7,6 +7,8 @@ mod watch;
 
 use std::fmt;
 use std::future::Future;
+#[cfg(target_os = "linux")]
+use std::io::BufRead;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddrV4;
 use std::pin::Pin;
@@ -508,22 +510,38 @@ fn unsent_bytes(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .into_iter()
         .find_map(|path| {
-            let mut table = String::new();
-            let file = std::fs::File::open(path).ok()?;
-            file.take(TABLE_BYTES_MAX).read_to_string(&mut table).ok()?;
-            table.lines().find_map(|line| {
-                let mut fields = line.split_ascii_whitespace();
-                let queues = fields.nth(4)?;
-                let is_ours = fields.nth(4)? == inode;
-                let unsent = queues.split_once(':').filter(|_| is_ours)?.0;
-                u64::from_str_radix(unsent, 16).ok()
-            })
+            let table = std::fs::File::open(path).ok()?.take(TABLE_BYTES_MAX);
+            let mut table = io::BufReader::with_capacity(TABLE_PIECE_BYTES, table);
+            let mut line = String::new();
+            loop {
+                line.clear();
+                if table.read_line(&mut line).ok()? == 0 {
+                    return None;
+                }
+                if let Some(unsent) = unsent_in(&line, &inode) {
+                    return Some(unsent);
+                }
+            }
         })
 }
 
-/// Some 14,000 sockets, those that only wait out their time among them.
+/// What a line of the table says, if it is about this socket.
 #[cfg(target_os = "linux")]
-const TABLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+fn unsent_in(line: &str, inode: &str) -> Option<u64> {
+    let mut fields = line.split_ascii_whitespace();
+    let queues = fields.nth(4)?;
+    let is_ours = fields.nth(4)? == inode;
+    let unsent = queues.split_once(':').filter(|_| is_ours)?.0;
+    u64::from_str_radix(unsent, 16).ok()
+}
+
+/// Some 100,000 sockets, those that only wait out their time among them.
+#[cfg(target_os = "linux")]
+const TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How much of the table is in memory at once.
+#[cfg(target_os = "linux")]
+const TABLE_PIECE_BYTES: usize = 32 * 1024;
 
 impl<T: StreamSocket> Drop for SocketSink<T> {
     fn drop(&mut self) {

@@ -31,6 +31,17 @@ pub(crate) enum Others {
     Nothing,
 }
 
+impl Others {
+    /// Goes away without a word, as a crash would.
+    pub(crate) fn kill(self) {
+        match self {
+            Self::Socket(mut sink) => sink.abort(&AbortReason::Requested),
+            Self::Child(kill) => kill(),
+            Self::Nothing => {}
+        }
+    }
+}
+
 /// A kind of consumer, by how its two ends are made.
 pub(crate) struct Over {
     name: &'static str,
@@ -167,11 +178,7 @@ impl Device for Far {
 
     fn kill(&mut self) {
         let _entered = self.runtime.enter();
-        match std::mem::replace(&mut self.others, Others::Nothing) {
-            Others::Socket(mut sink) => sink.abort(&AbortReason::Requested),
-            Others::Child(kill) => kill(),
-            Others::Nothing => {}
-        }
+        std::mem::replace(&mut self.others, Others::Nothing).kill();
         drop(self.source.lock().unwrap().take());
     }
 

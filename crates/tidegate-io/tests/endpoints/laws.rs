@@ -16,6 +16,13 @@ use crate::harness::{END_MARK, Ends, FarSide, Others, over, over_one_end, over_s
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// As little as the kernel allows, so that a sink is soon blocked.
+const SMALL_BYTES: usize = 4096;
+
+/// A record must fit, or the kernel's timers decide how fast it goes.
+#[cfg(feature = "tls")]
+const RECORD_BYTES: usize = 24 * 1024;
+
 /// Kills a child and its own, and waits until their descriptors are closed.
 fn kill_group(leader: rustix::process::Pid) {
     let leader_id = leader.as_raw_nonzero().get();
@@ -30,10 +37,6 @@ fn kill_group(leader: rustix::process::Pid) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-}
-
-fn small(socket: &impl std::os::fd::AsFd) {
-    bounded(socket, 4096);
 }
 
 fn bounded(socket: &impl std::os::fd::AsFd, bytes: usize) {
@@ -54,17 +57,17 @@ fn tcp_pair(runtime: &Runtime, buffer_bytes: usize) -> (Duplex, Duplex) {
     })
 }
 
-fn tcp_connected(runtime: &Runtime) -> Ends {
-    let (near, far) = tcp_pair(runtime, 4096);
+pub(crate) fn tcp_connected<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
+    let (near, far) = tcp_pair(runtime, BUFFER_BYTES);
     over_socket(near, far)
 }
 
-fn tcp_accepted(runtime: &Runtime) -> Ends {
-    let (far, near) = tcp_pair(runtime, 4096);
+pub(crate) fn tcp_accepted<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
+    let (far, near) = tcp_pair(runtime, BUFFER_BYTES);
     over_socket(near, far)
 }
 
-fn unix_connected(runtime: &Runtime) -> Ends {
+pub(crate) fn unix_connected<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let (near, far) = runtime.block_on(async {
@@ -72,13 +75,13 @@ fn unix_connected(runtime: &Runtime) -> Ends {
         let (near, far) = tokio::join!(unix::connect(&path, TIMEOUT), listener.accept());
         (near.unwrap(), far.unwrap())
     });
-    small(&near);
-    small(&far);
+    bounded(&near, BUFFER_BYTES);
+    bounded(&far, BUFFER_BYTES);
     let _entered = runtime.enter();
     over_socket(unix::duplex(near, &path), unix::duplex(far, &path))
 }
 
-fn fifo(runtime: &Runtime) -> Ends {
+pub(crate) fn fifo<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -86,7 +89,7 @@ fn fifo(runtime: &Runtime) -> Ends {
     runtime.block_on(async {
         let source = pipe::PipeSource::open(&path).unwrap();
         let sink = pipe::PipeSink::open(&path).await.unwrap();
-        rustix::pipe::fcntl_setpipe_size(sink.lane_end().unwrap().fd, 4096).unwrap();
+        rustix::pipe::fcntl_setpipe_size(sink.lane_end().unwrap().fd, BUFFER_BYTES).unwrap();
         let far_side = FarSide {
             source: Box::new(source),
             others: Others::Nothing,
@@ -97,9 +100,9 @@ fn fifo(runtime: &Runtime) -> Ends {
 }
 
 /// An inherited pipe, as standard output is one.
-fn adopted_pipe(runtime: &Runtime) -> Ends {
+pub(crate) fn adopted_pipe<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
     let (read, write) = std::io::pipe().unwrap();
-    rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&write, BUFFER_BYTES).unwrap();
     let _entered = runtime.enter();
     let source = fd::Descriptor::adopt(read.as_raw_fd())
         .unwrap()
@@ -117,10 +120,10 @@ fn adopted_pipe(runtime: &Runtime) -> Ends {
     (Box::new(sink), far_side)
 }
 
-fn adopted_socket(runtime: &Runtime) -> Ends {
+pub(crate) fn adopted_socket<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
-    small(&near);
-    small(&far);
+    bounded(&near, BUFFER_BYTES);
+    bounded(&far, BUFFER_BYTES);
     let _entered = runtime.enter();
     let adopt = |end: &std::os::unix::net::UnixStream| fd::Descriptor::adopt(end.as_raw_fd()).unwrap();
     let sink = adopt(&near).into_sink().unwrap();
@@ -132,7 +135,7 @@ fn adopted_socket(runtime: &Runtime) -> Ends {
     (Box::new(sink), far_side)
 }
 
-fn child(runtime: &Runtime) -> Ends {
+pub(crate) fn child(runtime: &Runtime) -> Ends {
     let _entered = runtime.enter();
     let mark = std::str::from_utf8(END_MARK).unwrap();
     let process = Process::shell(format!("cat; printf '{mark}'")).stderr(Stderr::Inherit);
@@ -165,14 +168,13 @@ fn children() -> Vec<(u64, rustix::process::Pid)> {
 }
 
 #[cfg(feature = "tls")]
-fn tls_pair(runtime: &Runtime) -> (Duplex, Duplex) {
+fn tls_pair(runtime: &Runtime, buffer_bytes: usize) -> (Duplex, Duplex) {
     use tidegate_io::endpoint::tls::{Client, Options, Server};
 
     let papers = crate::tls::Papers::new();
     let server = Server::new(&papers.sign("localhost", |_| ()), &Options::default()).unwrap();
     let client = Client::new(&papers.options()).unwrap();
-    // A record must fit, or the kernel's timers decide how fast it goes.
-    let (near, far) = tcp_pair(runtime, 24 * 1024);
+    let (near, far) = tcp_pair(runtime, buffer_bytes);
     runtime.block_on(async {
         let (near, far) = tokio::join!(client.connect(near, "localhost"), server.accept(far));
         (near.unwrap().into_duplex(), far.unwrap().into_duplex())
@@ -180,35 +182,47 @@ fn tls_pair(runtime: &Runtime) -> (Duplex, Duplex) {
 }
 
 #[cfg(feature = "tls")]
-fn tls_client(runtime: &Runtime) -> Ends {
-    let (near, far) = tls_pair(runtime);
+pub(crate) fn tls_client<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
+    let (near, far) = tls_pair(runtime, BUFFER_BYTES);
     over_socket(near, far)
 }
 
 #[cfg(feature = "tls")]
-fn tls_server(runtime: &Runtime) -> Ends {
-    let (far, near) = tls_pair(runtime);
+pub(crate) fn tls_server<const BUFFER_BYTES: usize>(runtime: &Runtime) -> Ends {
+    let (far, near) = tls_pair(runtime, BUFFER_BYTES);
     over_socket(near, far)
 }
 
 tidegate::law_suite!(
     over_tcp_connected,
-    over("tcp, connected", 128 * 1024, tcp_connected)
+    over("tcp, connected", 128 * 1024, tcp_connected::<SMALL_BYTES>)
 );
-tidegate::law_suite!(over_tcp_accepted, over("tcp, accepted", 128 * 1024, tcp_accepted));
+tidegate::law_suite!(
+    over_tcp_accepted,
+    over("tcp, accepted", 128 * 1024, tcp_accepted::<SMALL_BYTES>)
+);
 tidegate::law_suite!(over_child, over("process", 512 * 1024, child));
 #[cfg(feature = "tls")]
-tidegate::law_suite!(over_tls_client, over("tls, client", 192 * 1024, tls_client));
+tidegate::law_suite!(
+    over_tls_client,
+    over("tls, client", 192 * 1024, tls_client::<RECORD_BYTES>)
+);
 #[cfg(feature = "tls")]
-tidegate::law_suite!(over_tls_server, over("tls, server", 192 * 1024, tls_server));
+tidegate::law_suite!(
+    over_tls_server,
+    over("tls, server", 192 * 1024, tls_server::<RECORD_BYTES>)
+);
 
-suite_of_a_pipe!(over_fifo, over_one_end("pipe", 8 * 1024, fifo));
+suite_of_a_pipe!(over_fifo, over_one_end("pipe", 8 * 1024, fifo::<SMALL_BYTES>));
 suite_of_a_pipe!(
     over_adopted_pipe,
-    over_one_end("fd, pipe", 8 * 1024, adopted_pipe)
+    over_one_end("fd, pipe", 8 * 1024, adopted_pipe::<SMALL_BYTES>)
 );
 suite_of_a_pipe!(
     over_adopted_socket,
-    over_one_end("fd, socket", 64 * 1024, adopted_socket)
+    over_one_end("fd, socket", 64 * 1024, adopted_socket::<SMALL_BYTES>)
 );
-suite_of_a_pipe!(over_unix, over_one_end("unix", 64 * 1024, unix_connected));
+suite_of_a_pipe!(
+    over_unix,
+    over_one_end("unix", 64 * 1024, unix_connected::<SMALL_BYTES>)
+);

@@ -2,17 +2,22 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod cases;
 mod harness;
 mod laws;
 mod pipes;
 mod process;
 mod producers;
+#[path = "../../../tidegate/tests/cases/script.rs"]
+mod script;
 mod socat;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
 mod twisted;
+#[path = "../../../tidegate/tests/cases/world.rs"]
+mod world;
 
 /// Every scheme of the program's own list of addresses has its place in the table of endpoints.
 #[test]
