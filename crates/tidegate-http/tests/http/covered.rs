@@ -108,7 +108,10 @@ const CASES: &[(&str, At)] = &[
     ),
     (
         "B38 D52",
-        Test(&["a_stalled_stream_is_reset_and_its_neighbours_live"]),
+        Test(&[
+            "a_stalled_stream_is_reset_and_its_neighbours_live",
+            "a_client_that_resets_its_stream_stops_the_producer_of_that_stream_alone",
+        ]),
     ),
     (
         "B41 D55",

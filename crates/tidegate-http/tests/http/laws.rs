@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{Method, Response};
 use http_body::Body as _;
 use tidegate::laws::{Control, Device, FarEnd, Harness, Subject};
-use tidegate::{Delivered, Marks, Outcome, StopReason, law_suite};
+use tidegate::{Consumer as _, Delivered, Marks, Outcome, StopReason, law_suite};
 use tidegate_http::{Body, Limits, OutgoingBody, Protocol};
 use tidegate_io::{Buffers, Source};
 use tokio::runtime::Runtime;
@@ -105,6 +105,118 @@ impl Device for Hand {
 }
 
 law_suite!(by_hand, ByHand);
+
+/// Chunk framing over a channel, whose receiver reads the frames as a peer would.
+struct Framed;
+
+struct Frames {
+    receiver: Option<tidegate::Receiver>,
+    opens: bool,
+    /// Of `PLUG`.
+    plug_left: usize,
+    wire: Vec<u8>,
+    end: FarEnd,
+    outcome: Outcome,
+}
+
+/// What the channel below holds already, so that it takes nothing before it is read from.
+const PLUG: &[u8] = b"plug";
+
+impl Harness for Framed {
+    fn make(&self, marks: Marks) -> Subject {
+        let (below, receiver) = tidegate::channel(Marks::new(0, 1).unwrap());
+        let _ = below.write(bytes::Bytes::from_static(PLUG)).unwrap();
+        let consumer = tidegate_http::ChunkedBody::new(Arc::new(below), marks).unwrap();
+        let outcome = consumer.outcome();
+        let frames = Frames {
+            receiver: Some(receiver),
+            opens: false,
+            plug_left: PLUG.len(),
+            wire: Vec::new(),
+            end: FarEnd::Open,
+            outcome,
+        };
+        Subject {
+            consumer: Arc::new(consumer),
+            device: Box::new(frames),
+        }
+    }
+
+    fn control(&self) -> Control {
+        Control::Coarse
+    }
+
+    fn name(&self) -> &'static str {
+        "chunk framing"
+    }
+}
+
+impl Device for Frames {
+    fn allow(&mut self, bytes: usize) {
+        self.opens |= bytes > 0;
+    }
+
+    fn turn(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.opens && self.end == FarEnd::Open {
+            let Some(receiver) = &mut self.receiver else {
+                return;
+            };
+            match receiver.poll_ready(&mut cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(tidegate::Ready::Bytes)) => {
+                    let piece = receiver.pieces().next().unwrap().clone();
+                    receiver.advance(piece.len());
+                    let plug = self.plug_left.min(piece.len());
+                    self.plug_left -= plug;
+                    self.wire.extend_from_slice(&piece[plug..]);
+                }
+                Poll::Ready(Ok(tidegate::Ready::End)) => {
+                    // The last chunk must be there: without it the body is not whole.
+                    assert!(self.wire.ends_with(b"0\r\n\r\n"), "an end without the last chunk");
+                    self.end = FarEnd::Finished;
+                    if let Some(receiver) = self.receiver.take() {
+                        receiver.complete();
+                    }
+                }
+                Poll::Ready(Err(_)) => self.end = FarEnd::Cut,
+            }
+        }
+    }
+
+    fn output(&mut self) -> Vec<u8> {
+        let (mut rest, mut bytes) = (&self.wire[..], Vec::new());
+        while let Some(end) = rest.windows(2).position(|end| end == b"\r\n") {
+            let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+            let data = &rest[end + 2..];
+            bytes.extend_from_slice(&data[..length.min(data.len())]);
+            rest = data.get(length + 2..).unwrap_or_default();
+        }
+        bytes
+    }
+
+    fn kill(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.close(StopReason::Closed);
+        }
+        if self.end == FarEnd::Open {
+            self.end = FarEnd::Cut;
+        }
+    }
+
+    fn end(&mut self) -> FarEnd {
+        if self.end == FarEnd::Open && matches!(self.outcome.now(), Some(Err(_))) {
+            self.end = FarEnd::Cut;
+        }
+        self.end
+    }
+
+    fn outcome(&mut self) -> Option<Result<Delivered, StopReason>> {
+        self.outcome.now()
+    }
+}
+
+law_suite!(chunk_framing, Framed);
 
 #[derive(Clone, Copy)]
 enum Way {
