@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod coverage;
 mod harness;
 mod laws;
 mod pipes;

@@ -1,10 +1,14 @@
 //! Child processes as sources, sinks and both. Cites CASES groups B and part 2.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate::{AbortReason, FinishableConsumer as _, HoldReason, Marks};
 use tidegate_io::endpoint::process::{Process, Stderr};
-use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, HalfClose, Relay, Sink, Source};
+use tidegate_io::{
+    Confirmation, Duplex, ErrorKind, Flow, HalfClose, Relay, Sink, SinkConsumer, Source, SourceProducer,
+};
 
 use crate::support::{
     MemorySink, MemorySource, abort, finish, pattern, read_all, read_some, until, within, write_all,
@@ -202,6 +206,30 @@ async fn a_paused_output_does_not_stop_the_input() {
     assert_eq!(
         (finished.unwrap(), read.unwrap()),
         (Confirmation::Confirmed, b"tail".to_vec())
+    );
+}
+
+/// CASES 51 (D28): a child's output as a push producer is paused, goes on, and is stopped, which ends the child.
+#[tokio::test]
+async fn a_child_is_paused_resumed_and_stopped() {
+    let (sink, seen) = MemorySink::new();
+    let consumer = Arc::new(SinkConsumer::spawn(sink, Marks::default()));
+    let paused = consumer.hold(HoldReason::User);
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let line = format!("echo one; : >'{}'; sleep 1000", said.display());
+    let source = Process::shell(line).into_source().unwrap();
+    let id = source.id().unwrap();
+    let producing = tokio::spawn(SourceProducer::push(source, consumer.clone()).unwrap());
+    until("the child has spoken", || said.exists()).await;
+    assert_eq!(seen.len(), 0, "a paused child was read");
+    drop(paused);
+    until("it is heard", || seen.bytes() == b"one\n").await;
+    consumer.abort(AbortReason::Requested);
+    within(producing).await.unwrap().unwrap_err();
+    assert!(
+        !std::path::Path::new(&format!("/proc/{id}")).exists(),
+        "it was not ended"
     );
 }
 
