@@ -58,7 +58,13 @@ pub(crate) fn run() -> Result<()> {
 fn compile() -> Result<Vec<Binary>> {
     println!("== windows: compile every test");
     let start = Instant::now();
-    let mut child = cargo_test()
+    shell::run(
+        "windows: the child of the tests",
+        cargo_for_windows("build").args(["--example", "child"]),
+    )?;
+    let mut child = cargo_for_windows("test")
+        .args(["--no-run", "--message-format=json-render-diagnostics"])
+        .args(["--lib", "--bins", "--tests"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start Debian's cargo")?;
@@ -147,19 +153,14 @@ fn wine(command: &mut Command) -> &mut Command {
 
 /// Debian's cargo, so that compiler and std sources are of one version. Compiling is most of the time here and nothing is
 /// measured, so nothing is optimised, and there is nothing to debug with.
-fn cargo_test() -> Command {
+fn cargo_for_windows(verb: &str) -> Command {
     let mut command = Command::new(CARGO);
     command.current_dir(root()).args([
         "-Zbuild-std=std,panic_unwind,test",
-        "test",
-        "--no-run",
+        verb,
         "--locked",
-        "--message-format=json-render-diagnostics",
         "--workspace",
         "--exclude=xtask",
-        "--lib",
-        "--bins",
-        "--tests",
         "--target",
         TRIPLE,
         "--config",

@@ -146,13 +146,13 @@ impl Opener<'_> {
     ) -> Result<Opening<'a, BoxSource>, EndpointError> {
         let timeout = self.settings.flow.connect_timeout;
         let open = match address.scheme {
-            Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen => {
+            Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen | Scheme::NamedPipeListen => {
                 let acceptor = self.listen(address).await?;
                 return Ok(Opening::later(async move {
                     Ok(accept::one(acceptor, timeout).await?.source())
                 }));
             }
-            Scheme::Tcp | Scheme::Unix | Scheme::Tls => {
+            Scheme::Tcp | Scheme::Unix | Scheme::Tls | Scheme::NamedPipe => {
                 dial::source(address, &self.settings.ends, timeout).await?
             }
             Scheme::Stdio | Scheme::File | Scheme::Pipe | Scheme::Fd | Scheme::Exec | Scheme::Shell => {
@@ -191,13 +191,13 @@ impl Opener<'_> {
     ) -> Result<Opening<'a, BoxSink>, EndpointError> {
         let timeout = self.settings.flow.connect_timeout;
         let open = match address.scheme {
-            Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen => {
+            Scheme::TcpListen | Scheme::UnixListen | Scheme::TlsListen | Scheme::NamedPipeListen => {
                 let acceptor = self.listen(address).await?;
                 return Ok(Opening::later(async move {
                     Ok(accept::one(acceptor, timeout).await?.sink())
                 }));
             }
-            Scheme::Tcp | Scheme::Unix | Scheme::Tls => {
+            Scheme::Tcp | Scheme::Unix | Scheme::Tls | Scheme::NamedPipe => {
                 dial::sink(address, &self.settings.ends, timeout).await?
             }
             Scheme::Stdio | Scheme::File | Scheme::Pipe | Scheme::Fd | Scheme::Exec | Scheme::Shell => {

@@ -92,6 +92,7 @@ fn kind(scheme: Scheme) -> &'static str {
         Scheme::Unix | Scheme::UnixListen => "Unix socket",
         Scheme::Tls | Scheme::TlsListen => "TLS over TCP",
         Scheme::Pipe => "FIFO",
+        Scheme::NamedPipe | Scheme::NamedPipeListen => "named pipe",
         Scheme::Fd => "descriptor",
         Scheme::Exec | Scheme::Shell => "program's pipe",
         Scheme::Http | Scheme::Https | Scheme::HttpListen => "HTTP body",
@@ -210,7 +211,9 @@ fn done(sink: &Address, settings: &CopySettings) -> String {
         }
         (Scheme::File, Existing::Append) => "appended and on disk",
         (Scheme::File, _) => "on disk, and renamed to its name",
-        (Scheme::Stdio | Scheme::Fd | Scheme::Pipe, _) => "handed to the system (nobody confirms more)",
+        (Scheme::Stdio | Scheme::Fd | Scheme::Pipe | Scheme::NamedPipe | Scheme::NamedPipeListen, _) => {
+            "handed to the system (nobody confirms more)"
+        }
         (Scheme::Exec | Scheme::Shell, _) => "the program took all and ended with 0",
         (Scheme::Http | Scheme::Https, _) => "the server answered with success",
         (Scheme::Ftp | Scheme::Ftps, _) => "the server answered 226",

@@ -6,6 +6,7 @@ use super::error::{AddressError, error};
 use super::grammar::Place;
 use super::options::unescape;
 use super::table::{Row, Scheme, Shape};
+use super::windows;
 
 pub(super) struct Body<'a> {
     pub(super) row: &'static Row,
@@ -48,7 +49,14 @@ impl Body<'_> {
             },
             false => self.body,
         };
-        Ok(Place::Path(self.unescape(body)?.into()))
+        let path = self.unescape(body)?;
+        Ok(Place::Path(match self.row.scheme {
+            Scheme::NamedPipe | Scheme::NamedPipeListen => {
+                windows::pipe_name(&path, self.start, self.text).into()
+            }
+            Scheme::File if slashes && cfg!(windows) => windows::path_of_url(&path).into(),
+            _ => path.into(),
+        }))
     }
 
     fn number(&self) -> Result<Place, AddressError> {
@@ -59,6 +67,16 @@ impl Body<'_> {
     }
 
     fn command(&self) -> Result<Place, AddressError> {
+        if cfg!(windows) {
+            return match windows::words(self.body) {
+                Ok(words) if words.is_empty() => Err(self.wrong(0, "the command is missing")),
+                Ok(words) => Ok(Place::Command(words)),
+                Err(at) => {
+                    let hint = "exec:findstr \"two words\"".into();
+                    Err(self.hinted(at, "this quote is never closed", hint))
+                }
+            };
+        }
         match shell_words::split(self.body) {
             Ok(words) if words.is_empty() => Err(self.wrong(0, "the command is missing")),
             Ok(words) => Ok(Place::Command(words)),

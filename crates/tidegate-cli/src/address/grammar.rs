@@ -183,7 +183,9 @@ fn refuse_options(row: &Row, text: &str, start: usize) -> Result<(), AddressErro
 }
 
 fn is_scheme_like(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic())
+    // One letter is a drive.
+    name.len() > 1
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))

@@ -9,6 +9,7 @@ pub(crate) mod habits;
 mod options;
 pub(crate) mod slips;
 pub(crate) mod table;
+mod windows;
 
 pub(crate) use grammar::{Address, Place};
 pub(crate) use table::{Role, Scheme};

@@ -15,6 +15,8 @@ pub(crate) enum Scheme {
     Tls,
     TlsListen,
     Pipe,
+    NamedPipe,
+    NamedPipeListen,
     Fd,
     Exec,
     Shell,
@@ -241,6 +243,26 @@ pub(crate) const TABLE: &[Row] = &[
         options: &[],
     },
     Row {
+        scheme: Scheme::NamedPipe,
+        name: "npipe",
+        shape: Shape::Path,
+        roles: ALL,
+        form: "npipe:NAME",
+        example: r"npipe:\\.\pipe\app",
+        about: "a named pipe of Windows that somebody listens on; NAME alone means one of this machine",
+        options: &[],
+    },
+    Row {
+        scheme: Scheme::NamedPipeListen,
+        name: "npipe-listen",
+        shape: Shape::Path,
+        roles: ALL,
+        form: "npipe-listen:NAME",
+        example: r"npipe-listen:\\.\pipe\app",
+        about: "listens on a named pipe of Windows, as tcp-listen does; clients of other machines are refused",
+        options: &[],
+    },
+    Row {
         scheme: Scheme::Fd,
         name: "fd",
         shape: Shape::Number,
@@ -366,7 +388,8 @@ impl Row {
 
     /// Whether it takes connections.
     pub(crate) fn listens(&self) -> bool {
-        matches!(self.shape, Shape::Listen | Shape::ListenName) || self.scheme == Scheme::UnixListen
+        matches!(self.shape, Shape::Listen | Shape::ListenName)
+            || matches!(self.scheme, Scheme::UnixListen | Scheme::NamedPipeListen)
     }
 
     fn roles_text(&self) -> String {

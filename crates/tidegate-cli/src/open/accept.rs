@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::AbortReason;
+#[cfg(windows)]
+use tidegate_io::endpoint::npipe;
 use tidegate_io::endpoint::tcp;
 #[cfg(feature = "tls")]
 use tidegate_io::endpoint::tls::{Server as TlsServer, Tls};
@@ -41,6 +43,8 @@ enum Listener {
     Tcp(tcp::Listener),
     #[cfg(unix)]
     Unix(unix::Listener),
+    #[cfg(windows)]
+    Pipe(npipe::Listener),
     #[cfg(feature = "tls")]
     Tls(tcp::Listener, TlsServer),
 }
@@ -56,6 +60,10 @@ impl Acceptor {
             }
             #[cfg(unix)]
             (Scheme::UnixListen, Place::Path(path)) => Listener::Unix(unix::Listener::bind(path).await?),
+            #[cfg(windows)]
+            (Scheme::NamedPipeListen, Place::Path(path)) => {
+                Listener::Pipe(npipe::Listener::bind(&path.to_string_lossy())?)
+            }
             #[cfg(feature = "tls")]
             (Scheme::TlsListen, Place::HostPort { host, port }) => {
                 let server = tls::server(address, &ends.tls)?;
@@ -78,6 +86,8 @@ impl Acceptor {
             Listener::Tls(listener, _) => at("tls-listen", listener),
             #[cfg(unix)]
             Listener::Unix(listener) => format!("unix-listen:{}", listener.path().display()),
+            #[cfg(windows)]
+            Listener::Pipe(listener) => format!("npipe-listen:{}", listener.name()),
         }
     }
 
@@ -95,6 +105,11 @@ impl Acceptor {
             Listener::Unix(listener) => Accepted {
                 peer: Peer::Other(listener.path().display().to_string().into()),
                 stream: Stream::Unix(listener.accept().await?),
+            },
+            #[cfg(windows)]
+            Listener::Pipe(listener) => Accepted {
+                peer: Peer::Other(listener.name().into()),
+                stream: Stream::Pipe(listener.accept().await?),
             },
             #[cfg(feature = "tls")]
             Listener::Tls(listener, server) => {
@@ -143,6 +158,8 @@ enum Stream {
     Tcp(TcpStream, SocketAddr),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(windows)]
+    Pipe(npipe::NamedPipe),
     /// Before its handshake.
     #[cfg(feature = "tls")]
     Tls(TcpStream, TlsServer),
@@ -160,6 +177,8 @@ impl Accepted {
             Stream::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
             #[cfg(unix)]
             Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer.to_string())),
+            #[cfg(windows)]
+            Stream::Pipe(pipe) => npipe::duplex(pipe),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, _) => tcp::duplex(stream),
         };
@@ -172,6 +191,8 @@ impl Accepted {
             Connection::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
             #[cfg(unix)]
             Connection::Unix(stream, path) => unix::duplex(stream, Path::new(&path)),
+            #[cfg(windows)]
+            Connection::Pipe(pipe) => npipe::duplex(pipe),
             #[cfg(feature = "tls")]
             Connection::Tls(session) => session.into_duplex(),
         })
@@ -182,6 +203,8 @@ impl Accepted {
             Stream::Tcp(stream, peer) => Connection::Tcp(stream, peer),
             #[cfg(unix)]
             Stream::Unix(stream) => Connection::Unix(stream, self.peer.to_string()),
+            #[cfg(windows)]
+            Stream::Pipe(pipe) => Connection::Pipe(pipe),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, server) => {
                 let server = server.handshake_timeout(timeout);
@@ -198,6 +221,8 @@ pub(super) enum Connection {
     Tcp(TcpStream, SocketAddr),
     #[cfg(unix)]
     Unix(UnixStream, String),
+    #[cfg(windows)]
+    Pipe(npipe::NamedPipe),
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
 }
@@ -208,6 +233,8 @@ impl Connection {
             Self::Tcp(stream, _) => Box::new(tcp::source(stream)),
             #[cfg(unix)]
             Self::Unix(stream, path) => Box::new(unix::source(stream, Path::new(&path))),
+            #[cfg(windows)]
+            Self::Pipe(pipe) => Box::new(npipe::source(pipe)),
             #[cfg(feature = "tls")]
             Self::Tls(session) => Box::new(session.into_source()),
         }
@@ -218,6 +245,8 @@ impl Connection {
             Self::Tcp(stream, _) => Box::new(tcp::sink(stream)),
             #[cfg(unix)]
             Self::Unix(stream, path) => Box::new(unix::sink(stream, Path::new(&path))),
+            #[cfg(windows)]
+            Self::Pipe(pipe) => Box::new(npipe::sink(pipe)),
             #[cfg(feature = "tls")]
             Self::Tls(session) => Box::new(session.into_sink()),
         }

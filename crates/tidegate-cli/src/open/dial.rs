@@ -5,15 +5,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(windows)]
+use tidegate_io::endpoint::npipe;
+#[cfg(any(unix, windows))]
+use tidegate_io::endpoint::stdio::standard_io;
 use tidegate_io::endpoint::tcp;
 #[cfg(feature = "tls")]
 use tidegate_io::endpoint::tls::Tls;
 #[cfg(unix)]
-use tidegate_io::endpoint::{fd::Descriptor, stdio::standard_io, unix};
+use tidegate_io::endpoint::{fd::Descriptor, unix};
 use tidegate_io::{Duplex, EndpointError};
 
 use super::accept::Acceptor;
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 use super::local::process;
 #[cfg(feature = "tls")]
 use super::tls;
@@ -37,6 +41,10 @@ pub(super) async fn source(
         (Scheme::Unix, Place::Path(path)) => {
             Box::new(unix::source(unix::connect(path, timeout).await?, path))
         }
+        #[cfg(windows)]
+        (Scheme::NamedPipe, Place::Path(path)) => Box::new(npipe::source(
+            npipe::connect(&path.to_string_lossy(), timeout).await?,
+        )),
         #[cfg(feature = "tls")]
         (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
             tls_connect(address, host, *port, ends, timeout)
@@ -61,6 +69,10 @@ pub(super) async fn sink(
         }
         #[cfg(unix)]
         (Scheme::Unix, Place::Path(path)) => Box::new(unix::sink(unix::connect(path, timeout).await?, path)),
+        #[cfg(windows)]
+        (Scheme::NamedPipe, Place::Path(path)) => Box::new(npipe::sink(
+            npipe::connect(&path.to_string_lossy(), timeout).await?,
+        )),
         #[cfg(feature = "tls")]
         (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
             tls_connect(address, host, *port, ends, timeout)
@@ -146,6 +158,10 @@ impl Dialler {
             (Scheme::Unix, Place::Path(path)) => {
                 Ok(unix::duplex(unix::connect(path, self.timeout).await?, path))
             }
+            #[cfg(windows)]
+            (Scheme::NamedPipe, Place::Path(path)) => Ok(npipe::duplex(
+                npipe::connect(&path.to_string_lossy(), self.timeout).await?,
+            )),
             #[cfg(feature = "tls")]
             (Scheme::Tls, Place::HostPort { host, port }) => {
                 let client = self.tls.as_ref().ok_or_else(|| not_here(&self.address))?;
@@ -155,11 +171,11 @@ impl Dialler {
                     .await?
                     .into_duplex())
             }
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             (Scheme::Stdio, _) => standard_io(),
             #[cfg(unix)]
             (Scheme::Fd, Place::Number(number)) => Descriptor::adopt(*number)?.into_duplex(),
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             (Scheme::Exec | Scheme::Shell, place) => process(place, &self.address)?.into_duplex(),
             _ => Err(not_here(&self.address)),
         }

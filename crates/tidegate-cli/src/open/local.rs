@@ -10,6 +10,9 @@ use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::endpoint::{
     fd::Descriptor,
     pipe::{PipeSink, PipeSource},
+};
+#[cfg(any(unix, windows))]
+use tidegate_io::endpoint::{
     process::Process,
     stdio::{stdin, stdout},
 };
@@ -21,7 +24,7 @@ use crate::settings::{CopySettings, Existing};
 /// Opens one as the source of a copy, from an offset on where it has one.
 pub(super) async fn source(address: &Address, offset: u64) -> Result<BoxSource, EndpointError> {
     Ok(match (address.scheme, &address.place) {
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         (Scheme::Stdio, _) => Box::new(stdin()?),
         #[cfg(unix)]
         (Scheme::File, Place::Path(path)) if is_fifo(path) => Box::new(PipeSource::open(path)?),
@@ -30,7 +33,7 @@ pub(super) async fn source(address: &Address, offset: u64) -> Result<BoxSource, 
         (Scheme::Pipe, Place::Path(path)) => Box::new(PipeSource::open(path)?),
         #[cfg(unix)]
         (Scheme::Fd, Place::Number(number)) => Box::new(Descriptor::adopt(*number)?.into_source()?),
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         (Scheme::Exec | Scheme::Shell, place) => Box::new(process(place, address)?.into_source()?),
         _ => return Err(not_here(address)),
     })
@@ -43,7 +46,7 @@ pub(super) async fn sink<'a>(
     settings: &CopySettings,
 ) -> Result<Opening<'a, BoxSink>, EndpointError> {
     let open: BoxSink = match (address.scheme, &address.place) {
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         (Scheme::Stdio, _) => Box::new(stdout()?),
         #[cfg(unix)]
         (Scheme::File | Scheme::Pipe, Place::Path(path))
@@ -68,14 +71,14 @@ pub(super) async fn sink<'a>(
         }
         #[cfg(unix)]
         (Scheme::Fd, Place::Number(number)) => Box::new(Descriptor::adopt(*number)?.into_sink()?),
-        #[cfg(unix)]
+        #[cfg(any(unix, windows))]
         (Scheme::Exec | Scheme::Shell, place) => Box::new(process(place, address)?.into_sink()?),
         _ => return Err(not_here(address)),
     };
     Ok(Opening::Open(open))
 }
 
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 pub(super) fn process(place: &Place, address: &Address) -> Result<Process, EndpointError> {
     match place {
         Place::Command(words) => match words.split_first() {

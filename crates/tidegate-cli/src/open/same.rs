@@ -6,9 +6,7 @@ use tidegate_io::{Blame, EndpointError, ErrorKind};
 
 #[cfg(unix)]
 use super::{STDIN, STDOUT};
-#[cfg(unix)]
-use crate::address::Scheme;
-use crate::address::{Address, Place};
+use crate::address::{Address, Place, Scheme};
 
 /// Refuses a copy of a file into itself.
 #[cfg(unix)]
@@ -38,7 +36,10 @@ fn identity(address: &Address, dash: &str) -> Option<(u64, u64)> {
 
 #[cfg(not(unix))]
 pub(super) fn refuse_same_file(source: &Address, sink: &Address) -> Result<(), EndpointError> {
-    let (Place::Path(from), Place::Path(to)) = (&source.place, &sink.place) else {
+    // Only files: looking at a pipe's name would be a connection to it.
+    let (Scheme::File, Place::Path(from), Scheme::File, Place::Path(to)) =
+        (source.scheme, &source.place, sink.scheme, &sink.place)
+    else {
         return Ok(());
     };
     match (std::fs::canonicalize(from), std::fs::canonicalize(to)) {
