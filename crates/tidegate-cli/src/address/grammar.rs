@@ -287,7 +287,7 @@ mod tests {
     fn commands_and_numbers() {
         assert_eq!(place("fd:3"), Place::Number(3));
         assert_eq!(
-            place("exec:printf 'a b' c,d"),
+            place("exec:printf \"a b\" c,d"),
             Place::Command(vec!["printf".into(), "a b".into(), "c,d".into()])
         );
         assert_eq!(place("sh:echo %2C | cat"), Place::Line("echo %2C | cat".into()));
@@ -314,7 +314,7 @@ mod tests {
             ("unix:", 5, "path is missing"),
             ("fd:x", 3, "number"),
             ("exec:", 5, "command is missing"),
-            ("exec:a 'b", 7, "never closed"),
+            ("exec:a \"b", 7, "never closed"),
             ("sh: ", 3, "missing"),
             ("http://", 7, "host is missing"),
             ("http://h:x/", 9, "1 to 65535"),
