@@ -72,7 +72,7 @@ pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};
 pub use report::{FlowError, FlowErrorKind, Lane, LaneChoice, PausedTime, Report, Side, SlowSide};
 pub use sink::{Confirmation, Sink};
-pub use source::Source;
+pub use source::{RunAhead, Source};
 pub use tidegate::HoldReason;
 
 /// A two-way endpoint: what it sends us, and what we send it.

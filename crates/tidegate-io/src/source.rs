@@ -12,6 +12,15 @@ use bytes::Bytes;
 use crate::lane_end::LaneOp;
 use crate::{Buffers, EndpointError, LaneEnd};
 
+/// How much a source may let the system receive before it is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RunAhead {
+    /// As much as the system thinks right.
+    Free,
+    /// About so many bytes.
+    Limited(usize),
+}
+
 /// An asynchronous source of bytes. Not `Send` by itself: helpers that spawn ask for it.
 ///
 /// # Cancel safety
@@ -56,6 +65,12 @@ pub trait Source {
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Ready(())
+    }
+
+    /// Asks the source to bound what the system receives before it is read, so that its far side learns early that the
+    /// sink is slow. A request that a source can ignore, as it does by default; it never loses a byte.
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        let _ = ahead;
     }
 
     /// How many bytes are still to come, where it is known.
@@ -108,6 +123,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_confirm(cx)
+    }
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        (**self).set_run_ahead(ahead);
     }
     fn size_hint(&self) -> Option<u64> {
         (**self).size_hint()

@@ -127,7 +127,7 @@ async fn a_reset_is_noticed_on_either_side_of_a_splice_lane() {
             while near.write_all(&[7; 65_536]).await.is_ok() {}
             near
         });
-        while handle.snapshot().bytes_sent < MIB {
+        while handle.snapshot().bytes_sent < MIB / 8 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // Blocked by now, or soon: nobody reads at the far end.

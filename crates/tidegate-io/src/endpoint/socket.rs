@@ -23,6 +23,8 @@ use tokio::io::{Interest, Ready};
 
 #[cfg(unix)]
 use crate::LaneEnd;
+#[cfg(target_os = "linux")]
+use crate::RunAhead;
 use crate::{Buffers, Confirmation, Duplex, EndpointError, Held, LaneKind, Sink, Source};
 
 /// Pieces in one vectored write.
@@ -131,6 +133,24 @@ impl<T: StreamSocket> Connection<T> {
             kind: self.kind,
             fd: self.socket.fd(),
             offset: 0,
+        }
+    }
+
+    /// Bounds the kernel's receive queue of a TCP socket, or lets it have all that may be had.
+    #[cfg(target_os = "linux")]
+    fn set_run_ahead(&self, ahead: RunAhead) {
+        let raw = self.socket.raw();
+        // The queue of a Unix socket is its sender's.
+        let is_unix = raw.domain().is_ok_and(|domain| domain == socket2::Domain::UNIX);
+        let (Some(most), false) = (receive_bytes_max(), is_unix) else {
+            return;
+        };
+        let has = raw.recv_buffer_size().unwrap_or(usize::MAX);
+        match ahead {
+            RunAhead::Free => drop(raw.set_recv_buffer_size(most)),
+            // The kernel reports twice what is asked for. What could not be given back is not taken.
+            RunAhead::Limited(bytes) if has <= most * 2 => drop(raw.set_recv_buffer_size(bytes.min(most))),
+            RunAhead::Limited(_) => {}
         }
     }
 
@@ -384,6 +404,11 @@ impl<T: StreamSocket> Source for SocketSource<T> {
         Poll::Ready(())
     }
 
+    #[cfg(target_os = "linux")]
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        self.connection.set_run_ahead(ahead);
+    }
+
     #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         Some(self.connection.lane_end())
@@ -500,6 +525,22 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
             .map_or_else(|| "a connection".to_owned(), Peer::to_string)
     }
 }
+
+/// The largest receive queue that may be asked for; `None` where that is too little to be worth it. Setting a queue's size
+/// ends the kernel's own tuning of it, so it is only done where the size set later is as good: a sender's queue grows to
+/// 4 MiB unless its system was told otherwise, and the kernel doubles what is asked for.
+#[cfg(target_os = "linux")]
+fn receive_bytes_max() -> Option<usize> {
+    static MOST: OnceLock<Option<usize>> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok()?;
+        let bytes = text.trim().parse::<usize>().ok()?;
+        (bytes >= RECEIVE_BYTES_NEEDED).then_some(bytes)
+    })
+}
+
+#[cfg(target_os = "linux")]
+const RECEIVE_BYTES_NEEDED: usize = 4 * 1024 * 1024;
 
 /// What the kernel has accepted and the peer has not acknowledged, from the system's table of TCP sockets: there is no
 /// safe call for it. Asked a few times a second at most, and only while somebody waits for it; `None` when the table is

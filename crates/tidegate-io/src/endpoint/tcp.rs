@@ -20,6 +20,10 @@ use crate::{Duplex, EndpointError, LaneKind};
 /// How long connecting may take in all unless told otherwise.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
+/// Unsent bytes in a connection's send queue above which it is not writable.
+#[cfg(target_os = "linux")]
+const NOTSENT_BYTES: u32 = 256 * 1024;
+
 const BACKLOG: u32 = 4096;
 /// How long to wait before accepting again when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -76,9 +80,12 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>)
     }
 }
 
-/// Small messages go at once; batching is the gate's business.
+/// Small messages go at once; batching is the gate's business. A connection that has this much which its peer has no
+/// window for is not writable: the rest waits where it is counted.
 fn tuned(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_BYTES);
     stream
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tidegate::TokenBucket;
 use tokio::time::{Instant, Sleep};
 
+use super::pace::Pace;
 use super::{Flow, Inspect, Phase};
 use crate::handle::{FlowState, age};
 use crate::rate::{self, SharedRate};
@@ -66,6 +67,8 @@ pub(super) struct Tolls {
     rate: Option<TokenBucket>,
     pub(super) total: Option<SharedRate>,
     pub(super) inspect: Option<Inspect>,
+    /// Once the flow has moved much and its sink had to be waited for. It needs only the counts.
+    pub(super) pace: Option<Pace>,
 }
 
 impl Tolls {

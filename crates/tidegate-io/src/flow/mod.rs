@@ -3,12 +3,13 @@
 //! Knows the order of things (write before read, flush before waiting, finish after the end, abort for everything
 //! else) and no kind of endpoint. Here is what a flow is and the order of its phases; the steps are in the modules:
 //! `moving` while the source goes on, `lanes` for bytes that stay in the kernel, `ending` for everything after,
-//! `limits` for clocks and rates, `wishes` for the remote control.
+//! `limits` for clocks and rates, `pace` for how far the source may run ahead, `wishes` for the remote control.
 
 mod ending;
 mod lanes;
 mod limits;
 mod moving;
+mod pace;
 mod wishes;
 
 use std::fmt;
@@ -69,7 +70,7 @@ pub struct Flow<S, K> {
     lane: LaneChoice,
     kernel: Kernel,
     limits: Limits,
-    /// `None` while nobody wants to see or count the bytes.
+    /// `None` while nobody sees or counts the bytes, and their pace is no matter.
     tolls: Option<Box<Tolls>>,
     /// `None` while no limit runs: idle connections are many.
     clock: Option<Box<Clock>>,

@@ -2,11 +2,14 @@
 //!
 //! Knows nothing of how a stream ends, nor of clocks.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tidegate::HoldReason;
+use tokio::time::Instant;
 
 use super::lanes::Kerneled;
+use super::pace::Pace;
 use super::{Flow, Out, Phase, Reads};
 use crate::handle::{FlowState, Shared};
 use crate::report::{FlowError, Side};
@@ -15,10 +18,16 @@ use crate::{Sink, Source};
 /// Work done in one turn before other tasks get theirs.
 const TURN_BYTES: usize = 2 * 1024 * 1024;
 const TURN_STEPS: usize = 32;
+/// What a flow moves before its pace is looked at: a small one has none to speak of.
+const PACED_BYTES: u64 = 512 * 1024;
+
 impl<S: Source, K: Sink> Flow<S, K> {
     pub(super) fn poll_move(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<Result<(), FlowError>> {
         loop {
             let sink_waits = self.write_held(cx)?;
+            if sink_waits {
+                self.learn_sink_waits();
+            }
             if turn.is_over() {
                 // Still working: the others first, then on.
                 turn.yielded = true;
@@ -39,7 +48,8 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 return self.wait_paused(cx, sink_waits);
             }
             self.shared.enter(FlowState::Reading);
-            let most = self.gate.marks().chunk().min(allowed);
+            let paced = self.pace().map_or(usize::MAX, |pace| pace.most());
+            let most = self.gate.marks().chunk().min(allowed).min(paced);
             if !sink_waits && self.in_kernel() {
                 match self.poll_kernel(cx, turn, most) {
                     Kerneled::Moved => continue,
@@ -72,6 +82,9 @@ impl<S: Source, K: Sink> Flow<S, K> {
 
     pub(super) fn count_out(&mut self, count: usize) {
         Shared::count(&self.shared.bytes_sent, count);
+        if let Some(pace) = self.pace() {
+            pace.took(count);
+        }
         self.moved = true;
         self.gate.drained(count);
         self.heed_gate();
@@ -129,6 +142,9 @@ impl<S: Source, K: Sink> Flow<S, K> {
             "everything was written before waiting for the source"
         );
         self.flush(cx)?;
+        if let Some(ahead) = self.pace().and_then(Pace::source_waits) {
+            self.source.set_run_ahead(ahead);
+        }
         self.kernel.rest();
         self.held.shrink();
         self.watch_sink(cx)
@@ -149,6 +165,22 @@ impl<S: Source, K: Sink> Flow<S, K> {
             Poll::Pending
         } else {
             self.watch_sink(cx)
+        }
+    }
+
+    fn pace(&mut self) -> Option<&mut Pace> {
+        self.tolls.as_mut()?.pace.as_mut()
+    }
+
+    /// The sink is the slow side, at least now: its source is not to run far ahead of it.
+    fn learn_sink_waits(&mut self) {
+        let now = Instant::now();
+        if let Some(pace) = self.pace() {
+            if let Some(ahead) = pace.sink_waits(now) {
+                self.source.set_run_ahead(ahead);
+            }
+        } else if self.shared.bytes_sent.load(Relaxed) >= PACED_BYTES {
+            self.tolls.get_or_insert_default().pace = Some(Pace::new(now));
         }
     }
 
