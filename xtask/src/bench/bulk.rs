@@ -15,7 +15,8 @@ use super::{peers, rig::bulk_bytes};
 use crate::shell::find;
 
 const GIB: f64 = (1u64 << 30) as f64;
-const LIMIT: Duration = Duration::from_secs(300);
+/// A run that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// TCP to TCP through every relay.
 pub(crate) fn relay() -> Result<Table> {
@@ -36,10 +37,12 @@ pub(crate) fn relay() -> Result<Table> {
                 &listen.to_string(),
                 &bulk_bytes().to_string(),
             ]))?;
-            let rate = received(receiver)?;
-            let cpu = rig::cpu_seconds(&guard.tree()) / (bulk_bytes() as f64 / GIB);
+            let ended = received(receiver).map(|rate| {
+                let cpu = rig::cpu_seconds(&guard.tree()) / (bulk_bytes() as f64 / GIB);
+                [rate, cpu]
+            });
             drop(sender);
-            table.add(relay.name, &[rate, cpu]);
+            table.add_or_tell(relay.name, ended);
         }
     }
     Ok(table)
@@ -116,6 +119,11 @@ impl Copier {
         }
     }
 
+    /// Runs to the end; one that hangs is ended.
+    fn run(&self, fill: &Fill<'_>) -> Result<()> {
+        Guard::start(&mut self.command(fill))?.succeeds(LIMIT)
+    }
+
     fn command(&self, fill: &Fill<'_>) -> Command {
         let words: Vec<String> = self.words.iter().map(|word| fill.word(word)).collect();
         if self.shell == Shell::Yes {
@@ -183,19 +191,11 @@ pub(crate) fn file_to_tcp() -> Result<Table> {
                 out: Path::new("/dev/null"),
                 port,
             };
-            let status = copier
-                .command(&fill)
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .status()?;
-            let cpu = cpu.seconds();
-            if !status.success() {
-                bail!("{} failed: {status}", copier.name);
-            }
-            table.add(
-                copier.name,
-                &[received(receiver)?, cpu / (bulk_bytes() as f64 / GIB)],
-            );
+            let ended = copier.run(&fill).and_then(|()| {
+                let cpu = cpu.seconds() / (bulk_bytes() as f64 / GIB);
+                Ok([received(receiver)?, cpu])
+            });
+            table.add_or_tell(copier.name, ended);
         }
     }
     Ok(table)
@@ -203,11 +203,23 @@ pub(crate) fn file_to_tcp() -> Result<Table> {
 
 const TO_FILE: &[Copier] = &[
     plain(
-        "tidegate",
+        "tidegate (fsync)",
         &[
             "{tidegate}",
             "-q",
             "--force",
+            "tcp-listen://127.0.0.1:{port}",
+            "{out}",
+        ],
+    ),
+    plain(
+        "tidegate --durability cached",
+        &[
+            "{tidegate}",
+            "-q",
+            "--force",
+            "--durability",
+            "cached",
             "tcp-listen://127.0.0.1:{port}",
             "{out}",
         ],
@@ -233,39 +245,47 @@ pub(crate) fn tcp_to_file() -> Result<Table> {
         for copier in TO_FILE.iter().filter(|copier| copier.available()) {
             let port = rig::free_port()?;
             let _ = fs::remove_file(&out);
-            let copier_guard = Guard::start(
-                copier
-                    .command(&Fill {
-                        file: &out,
-                        out: &out,
-                        port,
-                    })
-                    .stdout(Stdio::piped()),
-            )?;
-            rig::listening(port)?;
-            let start = Instant::now();
-            let bytes = bulk_bytes().to_string();
-            let sender = Guard::start(Command::new(rig::bound()).args([
-                "send",
-                "127.0.0.1",
-                &port.to_string(),
-                &bytes,
-            ]))?;
-            copier_guard.output(LIMIT)?;
-            let seconds = start.elapsed().as_secs_f64();
-            drop(sender);
-            if fs::metadata(&out)?.len() != bulk_bytes() {
-                bail!("{} wrote {} bytes", copier.name, fs::metadata(&out)?.len());
-            }
-            table.add(copier.name, &[bulk_bytes() as f64 / GIB / seconds]);
+            table.add_or_tell(copier.name, received_into(copier, &out, port));
         }
     }
     let _ = fs::remove_file(&out);
     Ok(table)
 }
 
+/// GiB/s of a copier that listens and writes `out`.
+fn received_into(copier: &Copier, out: &Path, port: u16) -> Result<[f64; 1]> {
+    let mut command = copier.command(&Fill { file: out, out, port });
+    let listener = Guard::start(command.stdout(Stdio::piped()))?;
+    rig::listening(port)?;
+    let start = Instant::now();
+    let (to, bytes) = (port.to_string(), bulk_bytes().to_string());
+    let _sender = Guard::start(Command::new(rig::bound()).args(["send", "127.0.0.1", &to, &bytes]))?;
+    listener.output(LIMIT)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let written = fs::metadata(out)?.len();
+    if written != bulk_bytes() {
+        bail!("{written} bytes were written");
+    }
+    Ok([bulk_bytes() as f64 / GIB / seconds])
+}
+
 const FILE_TO_FILE: &[Copier] = &[
-    plain("tidegate", &["{tidegate}", "-q", "--force", "{file}", "{out}"]),
+    plain(
+        "tidegate (fsync)",
+        &["{tidegate}", "-q", "--force", "{file}", "{out}"],
+    ),
+    plain(
+        "tidegate --durability cached",
+        &[
+            "{tidegate}",
+            "-q",
+            "--force",
+            "--durability",
+            "cached",
+            "{file}",
+            "{out}",
+        ],
+    ),
     plain("cp", &["cp", "{file}", "{out}"]),
     script("cp && sync", &["cp {file} {out} && sync {out}"]),
     plain(
@@ -339,19 +359,15 @@ fn timed(title: &str, copiers: &[Copier], out: &Path) -> Result<Table> {
                 let _ = fs::remove_file(out);
             }
             let start = Instant::now();
-            let mut command = copier.command(&Fill {
+            let fill = Fill {
                 file: &file,
                 out,
                 port: 0,
-            });
-            let status = command.stdin(Stdio::null()).stderr(Stdio::null()).status()?;
-            if !status.success() {
-                bail!("{} failed: {status}", copier.name);
-            }
-            table.add(
-                copier.name,
-                &[bulk_bytes() as f64 / GIB / start.elapsed().as_secs_f64()],
-            );
+            };
+            let ended = copier
+                .run(&fill)
+                .map(|()| [bulk_bytes() as f64 / GIB / start.elapsed().as_secs_f64()]);
+            table.add_or_tell(copier.name, ended);
         }
     }
     if out.starts_with(rig::scratch()?) {

@@ -56,7 +56,7 @@ pub(crate) fn idle() -> Result<Table> {
             }
             Ok(figures)
         });
-        note(&mut table, relay.name, figures);
+        table.add_or_tell(relay.name, figures);
     }
     Ok(table)
 }
@@ -87,7 +87,7 @@ pub(crate) fn echo() -> Result<Table> {
                 let text = load(&["echo-load", listen, "1000", "2000", "8"])?.output(LIMIT)?;
                 numbers(&text)
             });
-            note(&mut table, relay.name, figures);
+            table.add_or_tell(relay.name, figures);
         }
     }
     Ok(table)
@@ -106,7 +106,7 @@ pub(crate) fn accept() -> Result<Table> {
                 let text = load(&["open", listen, "9900"])?.output(LIMIT)?;
                 numbers(&text)
             });
-            note(&mut table, relay.name, figures);
+            table.add_or_tell(relay.name, figures);
             std::thread::sleep(Duration::from_secs(1));
         }
     }
@@ -124,22 +124,14 @@ pub(crate) fn overshoot() -> Result<Table> {
             let figure = relay
                 .start(listen, to)
                 .and_then(|_guard| Ok(vec![ahead(listen, reader)?]));
-            note(&mut table, relay.name, figure);
+            table.add_or_tell(relay.name, figure);
         }
         let to = rig::free_port()?;
         let reader = load(&["slow-reader", &to.to_string(), "10485760", "3"])?;
         rig::listening(to)?;
-        table.add("no relay at all", &[ahead(to, reader)?]);
+        table.add_or_tell("no relay at all", ahead(to, reader).map(|figure| [figure]));
     }
     Ok(table)
-}
-
-/// A contestant that cannot be measured is left out, with a word.
-fn note(table: &mut Table, name: &str, figures: Result<Vec<f64>>) {
-    match figures {
-        Ok(figures) => table.add(name, &figures),
-        Err(error) => println!("  {name}: left out: {error:#}"),
-    }
 }
 
 fn ahead(port: u16, reader: Guard) -> Result<f64> {

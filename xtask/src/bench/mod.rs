@@ -37,23 +37,29 @@ const BENCHES: &[Bench] = &[
     ("ftp", ftp::bulk),
 ];
 
-/// The chore: all benches, or those named.
-pub(crate) fn run(names: &[String]) -> Result<()> {
+/// The chore: all benches, or those named; with `--quick` over fewer and shorter rounds.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let (flags, names): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| word.starts_with('-'));
+    match flags.as_slice() {
+        [] => {}
+        [flag] if *flag == "--quick" => rig::be_quick(),
+        other => bail!("no option {other:?}; there is --quick"),
+    }
     if let Some(unknown) = names
         .iter()
-        .find(|name| *name != "core" && !BENCHES.iter().any(|bench| bench.0 == *name))
+        .find(|name| name.as_str() != "core" && !BENCHES.iter().any(|bench| bench.0 == name.as_str()))
     {
         let known: Vec<&str> = BENCHES.iter().map(|bench| bench.0).chain(["core"]).collect();
         bail!("no bench {unknown}; there are: {}", known.join(" "));
     }
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|given| given == name);
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|given| *given == name);
     if wanted("core") {
         shell::run(
             "bench core",
             cargo().args(["bench", "--locked", "--package", "tidegate", "--bench", "core"]),
         )?;
     }
-    if names == ["core"] {
+    if names.len() == 1 && wanted("core") {
         return Ok(());
     }
     crate::peers::ensure_bench()?;

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -91,16 +93,32 @@ impl Guard {
         tree(self.child.id())
     }
 
+    /// Waits for its end by itself, which is to be a good one.
+    pub(crate) fn succeeds(mut self, limit: Duration) -> Result<()> {
+        let status = self.wait(limit)?;
+        if !status.success() {
+            bail!("ended with {status}");
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("did not end within {} s", limit.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// What it printed, after it has ended by itself.
     pub(crate) fn output(mut self, limit: Duration) -> Result<String> {
         use std::io::Read;
-        let deadline = Instant::now() + limit;
-        while self.child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                bail!("a bench process did not end within {} s", limit.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait(limit)?;
         let mut text = String::new();
         if let Some(out) = self.child.stdout.as_mut() {
             out.read_to_string(&mut text)?;
@@ -214,20 +232,25 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     }
 }
 
+static QUICK: AtomicBool = AtomicBool::new(false);
+
+/// From now on fewer rounds over fewer bytes, unless the environment says how many.
+pub(crate) fn be_quick() {
+    QUICK.store(true, Relaxed);
+}
+
 /// Rounds of every measurement.
 pub(crate) fn rounds() -> usize {
-    std::env::var("TIDEGATE_BENCH_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(5)
+    asked("TIDEGATE_BENCH_ROUNDS").unwrap_or(if QUICK.load(Relaxed) { 3 } else { 5 })
 }
 
 /// Bytes of a bulk transfer.
 pub(crate) fn bulk_bytes() -> u64 {
-    std::env::var("TIDEGATE_BENCH_BYTES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(4 << 30)
+    asked("TIDEGATE_BENCH_BYTES").unwrap_or(if QUICK.load(Relaxed) { 1 << 30 } else { 4 << 30 })
+}
+
+fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[cfg(test)]

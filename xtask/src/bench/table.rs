@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use anyhow::Result;
+
 use super::rig::median;
 
 /// Figures of several contestants over several rounds.
@@ -38,6 +40,14 @@ impl Table {
         println!("  {}: {name}: {}", self.title, shown.join("  "));
         for (column, figure) in self.rows[at].1.iter_mut().zip(figures) {
             column.push(*figure);
+        }
+    }
+
+    /// As [`add`](Self::add); a contestant that cannot be measured is left out of this round, with a word.
+    pub(crate) fn add_or_tell(&mut self, name: &str, figures: Result<impl AsRef<[f64]>>) {
+        match figures {
+            Ok(figures) => self.add(name, figures.as_ref()),
+            Err(error) => println!("  {}: {name} left out: {error:#}", self.title),
         }
     }
 
