@@ -41,13 +41,18 @@ pub enum Durability {
     Renamed,
 }
 
-/// A temporary file beside the file it is to become. Dropping it removes it.
+/// A temporary file beside the file it is to become. Dropping it removes it, on a runtime without making that wait.
 pub(crate) struct Target {
-    parent: Dir,
+    partial: Option<Partial>,
     name: OsString,
-    partial: Option<String>,
-    file: Option<Arc<File>>,
     replaces: Replaces,
+}
+
+/// What is removed when it is dropped, unless it was renamed. Whoever drops it waits for the disk.
+struct Partial {
+    parent: Dir,
+    name: Option<String>,
+    file: Option<Arc<File>>,
 }
 
 /// Whether there was a file before.
@@ -62,46 +67,50 @@ impl Target {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         let partial = format!("{PARTIAL_PREFIX}{:016x}", RandomState::new().hash_one(&name));
-        let file = parent.open_with(Path::new(&partial), &options)?.into_std();
-        let target = Self {
+        let file = Arc::new(parent.open_with(Path::new(&partial), &options)?.into_std());
+        let partial = Partial {
             parent,
-            name,
+            name: Some(partial),
+            file: Some(Arc::clone(&file)),
+        };
+        if let Some(existing) = existing {
+            // The replacing file is as private as the one it replaces.
+            file.set_permissions(existing.file.metadata()?.permissions())?;
+        }
+        Ok(Self {
             partial: Some(partial),
-            file: Some(Arc::new(file)),
+            name,
             replaces: if existing.is_some() {
                 Replaces::AFile
             } else {
                 Replaces::Nothing
             },
-        };
-        if let (Some(existing), Some(file)) = (existing, &target.file) {
-            // The replacing file is as private as the one it replaces.
-            file.set_permissions(existing.file.metadata()?.permissions())?;
-        }
-        Ok(target)
+        })
+    }
+
+    fn file(&self) -> Option<&Arc<File>> {
+        self.partial.as_ref()?.file.as_ref()
     }
 
     fn write(&mut self, batch: Held) -> io::Result<()> {
-        match &self.file {
+        match self.file() {
             Some(file) => write_all(file, batch),
             None => Ok(()),
         }
     }
 
     fn commit(mut self, durability: Durability) -> io::Result<Replaces> {
-        if let Some(file) = self.file.take()
+        let Some(mut partial) = self.partial.take() else {
+            return Ok(self.replaces);
+        };
+        if let Some(file) = partial.file.take()
             && durability == Durability::Synced
         {
             file.sync_all()?;
         }
-        let Some(partial) = &self.partial else {
-            return Ok(self.replaces);
-        };
-        self.parent
-            .rename(partial, &self.parent, OsStr::new(&self.name))?;
-        self.partial = None;
+        partial.rename(&self.name)?;
         if durability == Durability::Synced {
-            sync_folder(&self.parent)?;
+            as_far_as_folders_sync(sync_folder(&partial.parent))?;
         }
         Ok(self.replaces)
     }
@@ -110,9 +119,30 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if let Some(partial) = self.partial.take()
-            && let Err(error) = self.parent.remove_file(&partial)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            tracing::warn!(%error, partial, "cannot remove an upload that was cut short");
+            // A runtime that ends drops this without running it: the file is removed all the same.
+            drop(runtime.spawn_blocking(move || drop(partial)));
+        }
+    }
+}
+
+impl Partial {
+    fn rename(&mut self, name: &OsStr) -> io::Result<()> {
+        if let Some(partial) = &self.name {
+            self.parent.rename(partial, &self.parent, name)?;
+            self.name = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take()
+            && let Err(error) = self.parent.remove_file(&name)
+        {
+            tracing::warn!(%error, partial = name, "cannot remove an upload that was cut short");
         }
     }
 }
@@ -128,6 +158,15 @@ fn sync_folder(folder: &Dir) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Dir) -> io::Result<()> {
     Ok(())
+}
+
+/// The file is in place by then: a folder that cannot be synced at all does not make it a failure. Some file systems
+/// cannot, and a folder that may be written may still not be read.
+fn as_far_as_folders_sync(synced: io::Result<()>) -> io::Result<()> {
+    synced.or_else(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {
@@ -148,6 +187,7 @@ fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {
 pub(crate) async fn receive(target: Target, mut body: IncomingBody, durability: Durability) -> Answer {
     let mut writer = Writer::new(target, durability);
     if let Err(answer) = poll_fn(|cx| writer.poll(cx, &mut body)).await {
+        writer.give_up().await;
         return answer;
     }
     if let Some(syncing) = writer.syncing.take()
@@ -224,6 +264,18 @@ impl Writer {
         }
     }
 
+    /// Removes what was written: whoever is told that an upload was refused finds nothing of it.
+    async fn give_up(self) {
+        let target = match self.place {
+            Place::Here(target) => Some(target),
+            Place::Away(writing) => writing.await.ok().map(|(_, target)| target),
+            Place::Lost => None,
+        };
+        let partial = target.and_then(|mut target| target.partial.take());
+        // Fails only on a runtime that ends, which drops it too.
+        let _ = tokio::task::spawn_blocking(move || drop(partial)).await;
+    }
+
     /// Takes the target back from a write that has ended.
     fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Place::Away(writing) = &mut self.place else {
@@ -277,7 +329,7 @@ impl Writer {
         }
         if self.durability == Durability::Synced
             && self.unsynced >= SYNC_EVERY_BYTES
-            && let Some(file) = target.file.clone()
+            && let Some(file) = target.file().cloned()
         {
             self.unsynced = 0;
             self.syncing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
@@ -298,5 +350,94 @@ fn cut_short(error: &EndpointError) -> Answer {
         ErrorKind::TimedOut => plain(StatusCode::REQUEST_TIMEOUT, ""),
         ErrorKind::Failed => plain(StatusCode::PAYLOAD_TOO_LARGE, ""),
         _ => plain(StatusCode::BAD_REQUEST, "the body was cut short"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::sync::mpsc;
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    fn target(folder: &Path) -> Target {
+        let parent = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
+        Target::create(parent, "name".into(), None).unwrap()
+    }
+
+    fn names(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_failure_and_a_disk_that_fails_is() {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, StorageFull, Unsupported};
+        for kind in [InvalidInput, PermissionDenied, Unsupported] {
+            as_far_as_folders_sync(Err(kind.into())).unwrap();
+        }
+        as_far_as_folders_sync(Ok(())).unwrap();
+        let failed = as_far_as_folders_sync(Err(StorageFull.into()));
+        assert_eq!(failed.unwrap_err().kind(), StorageFull);
+    }
+
+    /// The superuser may read every folder: as one, this shows less than as anybody else.
+    #[cfg(unix)]
+    #[test]
+    fn a_synced_upload_into_a_folder_that_cannot_be_read_is_stored() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o300)).unwrap();
+        let committed = target.commit(Durability::Synced);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(committed.unwrap(), Replaces::Nothing);
+        assert!(folder.path().join("name").exists());
+        assert_eq!(names(folder.path()), 1);
+    }
+
+    #[test]
+    fn a_cut_upload_is_removed_off_the_loop_and_without_one_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(target(folder.path()));
+        assert_eq!(names(folder.path()), 0, "no runtime");
+
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(1).build().unwrap();
+        let (go, busy) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            let busy = tokio::task::spawn_blocking(move || busy.recv().unwrap());
+            drop(target(folder.path()));
+            assert_eq!(
+                names(folder.path()),
+                1,
+                "the pool is busy, and the loop does not wait"
+            );
+            go.send(()).unwrap();
+            busy.await.unwrap();
+            tokio::task::spawn_blocking(|| ()).await.unwrap(); // behind it on the only thread
+        });
+        assert_eq!(names(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_runtime_that_ends_leaves_no_cut_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(1).build().unwrap();
+        let (go, busy) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || busy.recv());
+            drop(target(folder.path()));
+        });
+        runtime.shutdown_background();
+        drop(go); // the thread goes on to what is queued, which is no longer to run
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while names(folder.path()) > 0 {
+            assert!(std::time::Instant::now() < deadline, "it is still there");
+            std::thread::yield_now();
+        }
     }
 }
