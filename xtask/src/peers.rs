@@ -34,6 +34,7 @@ const APT: &[Peer] = &[
     peer("script", "bsdutils"),
     peer("tinyproxy", "tinyproxy-bin"),
     peer("faketime", "faketime"),
+    peer("pv", "pv"),
     peer("zsh", "zsh"),
     peer("fish", "fish"),
     peer("mandoc", "mandoc"),
@@ -48,7 +49,6 @@ const PIP: &[&str] = &["twisted", "pyopenssl", "service-identity"];
 
 /// What only the benches use.
 const BENCH: &[Peer] = &[
-    peer("pv", "pv"),
     peer("haproxy", "haproxy"),
     peer("nc", "netcat-openbsd"),
     peer("../lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
