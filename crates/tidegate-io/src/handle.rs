@@ -152,8 +152,26 @@ impl FlowHandle {
 
     /// The gentle end: stops reading, delivers what is held, then aborts the sink, since the stream is not complete.
     pub fn stop(&self) {
-        self.shared.wishes.fetch_or(WISH_STOP, SeqCst);
+        self.shared.wish_to_stop();
         self.shared.wake();
+    }
+
+    /// Stops two flows of one task so that it never sees only one of the wishes: it takes each lock before it looks.
+    pub(crate) fn stop_both(&self, other: &Self) {
+        if Arc::ptr_eq(&self.shared, &other.shared) {
+            return self.stop();
+        }
+        // In one order, whoever else does the same.
+        let (first, second) = match Arc::as_ptr(&self.shared) < Arc::as_ptr(&other.shared) {
+            true => (self, other),
+            false => (other, self),
+        };
+        let locks = (first.shared.control(), second.shared.control());
+        self.shared.wishes.fetch_or(WISH_STOP, SeqCst);
+        other.shared.wishes.fetch_or(WISH_STOP, SeqCst);
+        drop(locks);
+        self.shared.wake();
+        other.shared.wake();
     }
 
     /// Changes the rate limit, in bytes a second; `None` lifts it. A flow in a kernel lane goes back to user space.
@@ -304,6 +322,10 @@ impl Shared {
 
     pub(crate) fn granted(&self, wish: u8) {
         self.wishes.fetch_and(!wish, SeqCst);
+    }
+
+    pub(crate) fn wish_to_stop(&self) {
+        self.wishes.fetch_or(WISH_STOP, SeqCst);
     }
 
     pub(crate) fn abort_reason(&self) -> AbortReason {

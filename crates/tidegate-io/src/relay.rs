@@ -135,6 +135,11 @@ pub struct RelayHandle {
 }
 
 impl RelayHandle {
+    /// The gentle end of both directions: reading stops, what is held is delivered, then both are aborted.
+    pub fn stop(&self) {
+        self.a_to_b.stop_both(&self.b_to_a);
+    }
+
     /// Aborts both directions.
     pub fn abort(&self, reason: AbortReason) {
         self.a_to_b.abort(reason.clone());
@@ -260,17 +265,40 @@ impl Half {
         }
     }
 
-    /// The error this direction ends with, as soon as it is known.
-    fn failure(&self) -> bool {
-        self.flow.is_failing() || matches!(&self.result, Some(Err(error)) if !is_declined(error))
+    /// The error this direction ends with, as soon as it is known. That the far side wants no more is none.
+    fn failure(&self) -> Option<&FlowError> {
+        let error = match &self.result {
+            Some(result) => result.as_ref().err().map(|error| &**error),
+            None => self.flow.ends_with(),
+        };
+        error.filter(|error| !is_declined(error))
+    }
+
+    fn ended_well(&self) -> bool {
+        self.result.is_some() && self.failure().is_none()
+    }
+
+    /// Told to stop, and still busy with it.
+    fn is_stopping(&self) -> bool {
+        let heeds = self.result.is_none() && self.flow.ends_with().is_none();
+        heeds && (self.flow.is_stopping() || self.flow.will_stop())
+    }
+
+    /// Whether the other direction may hear of this failure now. One that was stopped has nothing to say while the other
+    /// still delivers what it holds.
+    fn spreads(&self, while_stopping: bool) -> bool {
+        self.failure().is_some_and(|error| {
+            !while_stopping || error.side.is_some() || error.kind != FlowErrorKind::Aborted
+        })
     }
 }
 
 impl Relay {
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Result<RelayReport, RelayError>> {
         loop {
+            self.heed_stop();
             let ended = self.a_to_b.poll(cx) | self.b_to_a.poll(cx);
-            let spread = self.spread_failure();
+            let spread = self.spread_failure() | self.release_sources();
             if self.a_to_b.result.is_some() && self.b_to_a.result.is_some() {
                 return Poll::Ready(self.outcome());
             }
@@ -288,16 +316,39 @@ impl Relay {
         if self.failed.is_some() || self.closing {
             return false;
         }
-        let (direction, other) = if self.a_to_b.failure() {
+        let stopping = self.is_stopping();
+        let (direction, other) = if self.a_to_b.spreads(stopping) {
             (Direction::AToB, &mut self.b_to_a)
-        } else if self.b_to_a.failure() {
+        } else if self.b_to_a.spreads(stopping) {
             (Direction::BToA, &mut self.a_to_b)
         } else {
             return false;
         };
         self.failed = Some(direction);
         other.cut("the other direction failed");
+        other.flow.stop_discarding();
         true
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.a_to_b.is_stopping() || self.b_to_a.is_stopping()
+    }
+
+    /// Once neither direction delivers what it held, the endpoints of a stopped relay may go.
+    fn release_sources(&mut self) -> bool {
+        !self.is_stopping() && (self.a_to_b.flow.release_source() | self.b_to_a.flow.release_source())
+    }
+
+    /// Where one direction has ended and the other only reads what nobody wants, a stop ends that too.
+    fn heed_stop(&mut self) {
+        for (ended, other) in [
+            (&self.a_to_b.result, &mut self.b_to_a.flow),
+            (&self.b_to_a.result, &mut self.a_to_b.flow),
+        ] {
+            if ended.is_some() && other.is_told_to_stop() {
+                other.stop_discarding();
+            }
+        }
     }
 
     /// One direction has ended cleanly: what the policy says about the other.
@@ -314,7 +365,8 @@ impl Relay {
         let declined = matches!(&ended.result, Some(Err(error)) if is_declined(error));
         // Nobody reads that endpoint any more, so its death must be watched for.
         other.flow.watch_sink = true;
-        if self.half_close == Closing::Abort && !declined {
+        let failed = ended.failure().is_some();
+        if self.half_close == Closing::Abort && !declined && !failed {
             self.closing = true;
             other.cut("the other direction ended");
         }
@@ -323,7 +375,7 @@ impl Relay {
 
     /// The idle limit, and the linger limit once one direction has ended. Says whether to look again at once.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
-        let one_ended = self.a_to_b.result.is_some() || self.b_to_a.result.is_some();
+        let one_ended = self.a_to_b.ended_well() || self.b_to_a.ended_well();
         let linger = match self.half_close {
             Closing::Linger(limit) if one_ended => Some(Duration::from(limit)),
             _ => None,

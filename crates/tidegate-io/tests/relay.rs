@@ -3,11 +3,17 @@
 
 mod common;
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use common::{Checksum, tcp_pair};
+use bytes::Bytes;
+
+use common::{Checksum, Kept, Made, tcp_pair};
 use tidegate_io::endpoint::tcp;
-use tidegate_io::{Direction, FlowErrorKind, HalfClose, Relay, RelayError, RelayReport};
+use tidegate_io::{
+    Buffers, Direction, Duplex, EndpointError, FlowErrorKind, FlowState, HalfClose, Relay, RelayError,
+    RelayReport, Source,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -166,4 +172,77 @@ async fn idle_and_stall_limits_end_a_relay() {
     );
     writer.await.unwrap();
     drop(right);
+}
+
+/// Nothing ever comes from it.
+struct Quiet;
+
+impl Source for Quiet {
+    fn poll_read(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _buffers: &mut Buffers,
+        _max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        Poll::Pending
+    }
+
+    fn name(&self) -> String {
+        "quiet".into()
+    }
+}
+
+/// The direction that holds nothing is over at once; that must not cost the other what it holds.
+#[tokio::test]
+async fn a_stopped_relay_delivers_what_it_holds() {
+    for (ends, policy) in [
+        (Ends::AsTheyAre, HalfClose::Propagate),
+        (Ends::Swapped, HalfClose::Propagate),
+        (Ends::AsTheyAre, HalfClose::Abort),
+        (Ends::Swapped, HalfClose::Abort),
+    ] {
+        let slow = Kept::new(1000);
+        let busy = Duplex {
+            source: Box::new(Made::new(1 << 40, 10_000)),
+            sink: Box::new(Kept::new(0)),
+        };
+        let taker = Duplex {
+            source: Box::new(Quiet),
+            sink: Box::new(slow.clone()),
+        };
+        let relay = match ends {
+            Ends::AsTheyAre => Relay::new(busy, taker),
+            Ends::Swapped => Relay::new(taker, busy),
+        };
+        let handle = relay.handle();
+        let full = match ends {
+            Ends::AsTheyAre => handle.a_to_b.clone(),
+            Ends::Swapped => handle.b_to_a.clone(),
+        };
+        let running = tokio::spawn(relay.half_close(policy).run());
+        let until = async |wanted: fn(FlowState) -> bool| {
+            let waiting = async {
+                while !wanted(full.snapshot().state) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), waiting)
+                .await
+                .unwrap();
+        };
+        until(|state| state == FlowState::WaitingSink).await;
+        handle.stop();
+        until(|state| matches!(state, FlowState::Draining | FlowState::Done)).await;
+        slow.allow(1 << 30);
+        let error = running.await.unwrap().unwrap_err();
+        assert_eq!(error.error.kind, FlowErrorKind::Aborted, "{error}");
+        let report = match ends {
+            Ends::AsTheyAre => &error.report.a_to_b,
+            Ends::Swapped => &error.report.b_to_a,
+        };
+        assert!(report.bytes_read > 1000, "nothing was held");
+        assert_eq!(report.bytes_sent, report.bytes_read, "{ends:?}, {policy:?}");
+        let data = slow.seen.lock().unwrap().data.clone();
+        assert!(data == common::made(report.bytes_read), "{ends:?}");
+    }
 }

@@ -39,8 +39,7 @@ pub(super) async fn join(
             wish = signals.next() => match wish {
                 Wish::End(by) if ended.is_none() => {
                     ended = Some(by);
-                    handle.a_to_b.stop();
-                    handle.b_to_a.stop();
+                    handle.stop();
                 }
                 Wish::End(_) => handle.abort(AbortReason::Requested),
                 Wish::Look => {

@@ -187,6 +187,7 @@ impl Process {
             reader,
             is_over: false,
             is_stopped: false,
+            has_closed_input: false,
             name: self.name.clone(),
         }
     }
@@ -377,6 +378,8 @@ pub struct ProcessSink {
     is_over: bool,
     /// It was told to.
     is_stopped: bool,
+    /// The child reads no more, and its output, which is ours to read, tells when it is over.
+    has_closed_input: bool,
     name: String,
 }
 
@@ -389,6 +392,7 @@ impl ProcessSink {
     /// The child no longer reads: its exit, when it comes soon, says more than a broken pipe does. Beside a source it is
     /// no news before the output was read to its end: a child that exits early loses none of it.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        self.has_closed_input = self.reader == Reader::Ours;
         let ending = match self.reader {
             Reader::Ours => ready!(self.child.poll_all_over(cx)),
             Reader::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
@@ -454,6 +458,11 @@ impl Sink for ProcessSink {
         };
         ready!(input.poll_broken(cx));
         self.poll_closed(cx)
+    }
+
+    /// A child that reads no more is waited for through its output, which has limits of its own.
+    fn is_busy(&self) -> bool {
+        self.has_closed_input && !self.is_over
     }
 
     #[cfg(unix)]

@@ -16,6 +16,8 @@ pub(super) struct Aborting {
     pub(super) error: FlowError,
     pub(super) sink_gone: bool,
     pub(super) source_gone: bool,
+    /// In a relay that was told to stop, the source's endpoint may still be taking what the other direction holds.
+    pub(super) source_waits: bool,
 }
 
 impl<S: Source, K: Sink> Flow<S, K> {
@@ -78,6 +80,11 @@ impl<S: Source, K: Sink> Flow<S, K> {
             return;
         }
         let reason = reason.unwrap_or_else(|| abort_reason(&error));
+        let source_waits = self.of_relay && self.is_stopping();
+        if source_waits && error.cause.kind == ErrorKind::Declined {
+            // The wish was for an end, which reading what nobody wants is not: the relay grants the rest of it.
+            self.shared.wish_to_stop();
+        }
         self.sink.abort(&reason);
         self.clock = None;
         self.moved = true;
@@ -86,12 +93,38 @@ impl<S: Source, K: Sink> Flow<S, K> {
             error,
             sink_gone: false,
             source_gone: false,
+            source_waits,
         }));
     }
 
-    /// Whether it ends in a failure, as soon as that is known. That the far side wants no more is none.
-    pub(crate) fn is_failing(&self) -> bool {
-        matches!(&self.phase, Phase::Aborting(aborting) if aborting.error.cause.kind != ErrorKind::Declined)
+    /// The error it will end with, as soon as that is known.
+    pub(crate) fn ends_with(&self) -> Option<&FlowError> {
+        match &self.phase {
+            Phase::Aborting(aborting) => Some(&aborting.error),
+            _ => None,
+        }
+    }
+
+    /// Whether what is held goes out because the user wants an end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(&self.phase, Phase::Stopping(error) if error.side.is_none())
+    }
+
+    /// What the far side declined is not read any longer.
+    pub(crate) fn stop_discarding(&mut self) {
+        if let Phase::Aborting(aborting) = &mut self.phase
+            && aborting.error.cause.kind == ErrorKind::Declined
+        {
+            aborting.source_gone = true;
+        }
+    }
+
+    /// A source that waited for the other direction's stop is stopped. Says whether one did.
+    pub(crate) fn release_source(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Aborting(aborting) => std::mem::take(&mut aborting.source_waits),
+            _ => false,
+        }
     }
 
     pub(super) fn poll_aborting(&mut self, cx: &mut Context<'_>) -> Poll<FlowError> {
@@ -101,6 +134,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
         aborting.sink_gone = aborting.sink_gone || self.sink.poll_aborted(cx).is_ready();
         aborting.source_gone = aborting.source_gone
             || match aborting.error.cause.kind {
+                _ if aborting.source_waits => false,
                 ErrorKind::Declined if self.of_relay => self.source.poll_discard(cx).is_ready(),
                 _ => self.source.poll_stop(cx).is_ready(),
             };

@@ -262,7 +262,13 @@ impl<S: Source, K: Sink> Flow<S, K> {
     /// Whether something moved that nobody was woken for.
     fn sampled_progress(&mut self, now: Instant) -> bool {
         let unsent_bytes = self.sink.unsent_bytes();
-        let busy = !matches!(self.phase, Phase::Moving) && self.sink.is_busy();
+        // A relay that was stopped reads no more, so a child that is waited for through its output would never end.
+        let counts = match self.phase {
+            Phase::Moving => false,
+            Phase::Stopping(_) => !self.of_relay,
+            _ => true,
+        };
+        let busy = counts && self.sink.is_busy();
         let clock = self.clock();
         let shrank = matches!((clock.unsent_bytes, unsent_bytes), (Some(old), Some(new)) if new < old);
         clock.unsent_bytes = unsent_bytes;

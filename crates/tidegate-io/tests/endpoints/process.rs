@@ -327,6 +327,79 @@ async fn a_socket_whose_bytes_nobody_wants_is_not_reset() {
     assert_eq!(all.len(), 500_010);
 }
 
+/// What nobody wants may come for ever: an abort ends it, and so does a stop once the other direction has ended.
+#[tokio::test]
+async fn an_endless_sender_to_a_child_that_has_ended_can_be_left() {
+    use std::io::{Read, Write};
+
+    for gently in [false, true] {
+        let listener = tidegate_io::endpoint::tcp::Listener::bind("127.0.0.1:0")
+            .await
+            .unwrap();
+        let at = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(at).unwrap();
+        let mut reading = client.try_clone().unwrap();
+        let sending = std::thread::spawn(move || {
+            let piece = pattern(50_000);
+            while (&client).write_all(&piece).is_ok() {}
+        });
+        let near = tidegate_io::endpoint::tcp::duplex(listener.accept().await.unwrap().0);
+        let child = Process::exec("head", ["-c", "10"]).into_duplex().unwrap();
+        let relay = Relay::new(near, child).drain(Duration::from_secs(3600));
+        let handle = relay.handle();
+        let running = tokio::spawn(relay.run());
+        let all = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            reading.read_to_end(&mut all).map(|_| all)
+        });
+        assert_eq!(within(all).await.unwrap().unwrap(), pattern(10));
+        match gently {
+            true => handle.stop(),
+            false => handle.abort(AbortReason::Requested),
+        }
+        // Cut or an end, depending on whether the child's exit was seen first.
+        let result = within(running).await.unwrap();
+        let report = result.unwrap_or_else(|error| *error.report);
+        assert_eq!(report.b_to_a.bytes_sent, 10, "gently: {gently}");
+        sending.join().unwrap();
+    }
+}
+
+/// A child that reads no more and has more to say is no sink that hangs: the drain limit does not cut its output.
+#[tokio::test]
+async fn a_child_that_closed_its_input_may_outlive_the_drain_limit() {
+    use std::io::Write;
+
+    const LIMIT: Duration = Duration::from_millis(50);
+    let folder = tempfile::tempdir().unwrap();
+    let (closed, word) = (folder.path().join("closed"), folder.path().join("word"));
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &word, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let mut tell = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&word)
+        .unwrap();
+    let line = format!(
+        "exec 0<&-; : >'{}'; read word <'{}'; echo late",
+        closed.display(),
+        word.display()
+    );
+    let child = Process::shell(line).into_duplex().unwrap();
+    until("the input is closed", || closed.exists()).await;
+    let (sink, seen) = MemorySink::new();
+    let ours = Duplex {
+        source: Box::new(MemorySource::new(&b"hi"[..])),
+        sink: Box::new(sink),
+    };
+    let mut running = tokio::spawn(Relay::new(ours, child).drain(LIMIT).run());
+    let early = tokio::time::timeout(LIMIT * 8, &mut running).await;
+    assert!(early.is_err(), "cut: {early:?}");
+    tell.write_all(b"go\n").unwrap();
+    within(running).await.unwrap().unwrap();
+    assert_eq!((seen.bytes(), seen.is_finished()), (b"late\n".to_vec(), true));
+}
+
 /// CASES 55: a child that echoes, read with pauses.
 #[tokio::test]
 async fn an_echo_read_with_pauses_is_complete() {
