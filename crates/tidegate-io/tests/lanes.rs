@@ -317,11 +317,20 @@ async fn a_pipe_is_spliced_into_the_null_device_and_widened_for_bulk() {
     let running = tokio::spawn(flow.run());
     let report = feeding.await.unwrap().unwrap();
     assert_eq!(report.bytes_sent, 16 * MIB);
-    while handle.snapshot().bytes_sent < 16 * MIB {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let all_sent = async {
+        while handle.snapshot().bytes_sent < 16 * MIB {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all_sent)
+        .await
+        .expect("not everything was spliced");
     let size = rustix::pipe::fcntl_getpipe_size(&look).unwrap();
-    assert!(size >= 1 << 20, "{size} bytes");
+    // How much pipes may hold is the machine's and the user's affair.
+    let (_read, fresh) = rustix::pipe::pipe().unwrap();
+    if rustix::pipe::fcntl_setpipe_size(&fresh, 1 << 20).is_ok() {
+        assert!(size >= 1 << 20, "{size} bytes");
+    }
     drop(look);
     let report = running.await.unwrap().unwrap();
     assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, 16 * MIB));

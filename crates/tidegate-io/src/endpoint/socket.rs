@@ -543,27 +543,28 @@ fn receive_bytes_max() -> Option<usize> {
 const RECEIVE_BYTES_NEEDED: usize = 4 * 1024 * 1024;
 
 /// What the kernel has accepted and the peer has not acknowledged, from the system's table of TCP sockets: there is no
-/// safe call for it. Asked a few times a second at most, and only while somebody waits for it; `None` when the table is
-/// too long to look through.
+/// safe call for it. The price grows with the number of sockets, so whoever asks does so seldom: by a clock, while a sink is
+/// waited for. `None` for other sockets, and when the table is too long to look through.
 #[cfg(target_os = "linux")]
 fn unsent_bytes(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
+    let path = match SockRef::from(&socket).domain().ok()? {
+        socket2::Domain::IPV4 => "/proc/self/net/tcp",
+        socket2::Domain::IPV6 => "/proc/self/net/tcp6",
+        _ => return None,
+    };
     let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
-        .into_iter()
-        .find_map(|path| {
-            let table = std::fs::File::open(path).ok()?.take(TABLE_BYTES_MAX);
-            let mut table = io::BufReader::with_capacity(TABLE_PIECE_BYTES, table);
-            let mut line = String::new();
-            loop {
-                line.clear();
-                if table.read_line(&mut line).ok()? == 0 {
-                    return None;
-                }
-                if let Some(unsent) = unsent_in(&line, &inode) {
-                    return Some(unsent);
-                }
-            }
-        })
+    let table = std::fs::File::open(path).ok()?.take(TABLE_BYTES_MAX);
+    let mut table = io::BufReader::with_capacity(TABLE_PIECE_BYTES, table);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if table.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(unsent) = unsent_in(&line, &inode) {
+            return Some(unsent);
+        }
+    }
 }
 
 /// What a line of the table says, if it is about this socket.
