@@ -81,18 +81,60 @@ pub(super) fn commit(
         // What an earlier attempt left is of no use to anybody now.
         let _ = dir.remove_file(partial_name);
         if durability == Durability::Synced {
-            sync_directory(&dir);
+            made_durable(sync_directory(&dir))?;
         }
     }
     Ok(())
 }
 
-/// Not every file system can sync a directory; the content is safe by then.
-fn sync_directory(dir: &Dir) {
-    #[cfg(unix)]
-    if let Ok(dir) = dir.try_clone() {
-        let _ = dir.into_std_file().sync_all();
+/// Not every file system syncs a directory, and not everybody who may write into one may open it; the content is safe by then.
+fn made_durable(synced: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match synced {
+        Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported) => {
+            tracing::debug!(%error, "a directory cannot be synced");
+            Ok(())
+        }
+        synced => synced,
     }
-    #[cfg(not(unix))]
-    let _ = dir;
+}
+
+/// Opens the directory once more: a handle to walk with (`O_PATH`) syncs nothing.
+#[cfg(unix)]
+fn sync_directory(dir: &Dir) -> io::Result<()> {
+    dir.open(".")?.sync_all()
+}
+
+/// Elsewhere a directory has nothing to sync.
+#[cfg(not(unix))]
+fn sync_directory(_dir: &Dir) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_of_an_upload_is_synced() {
+        let work = tempfile::tempdir().unwrap();
+        std::fs::create_dir(work.path().join("below")).unwrap();
+        let root = Dir::open_ambient_dir(work.path(), ambient_authority()).unwrap();
+        sync_directory(&root).unwrap();
+        // As an upload opens it.
+        sync_directory(&root.open_dir(".").unwrap()).unwrap();
+        sync_directory(&root.open_dir("below").unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_a_directory_that_cannot_be_synced_is_let_off() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported] {
+            assert!(made_durable(Err(kind.into())).is_ok());
+        }
+        let failed = made_durable(Err(io::Error::other("the disk is gone")));
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is gone");
+    }
 }
