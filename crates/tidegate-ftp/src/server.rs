@@ -125,6 +125,13 @@ impl Server {
         })
     }
 
+    /// A look at how many uploads have a thread of their own just now, because they run fast: for whoever watches a server, while
+    /// it runs and after it.
+    pub fn uploads_in_bulk(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let threads = self.shared.threads.clone();
+        move || threads.lent()
+    }
+
     /// Accepts and serves until `shutdown` resolves and the last session has ended, or the grace is over.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Ended {
         let (stage, _) = watch::channel(Stage::Serving);

@@ -5,14 +5,15 @@
 //! runtime when it slows down: a client that dawdles holds no thread.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 
 /// How often a stream is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -33,11 +34,21 @@ pub(crate) fn may_block() -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Threads(Arc<Semaphore>);
 
+/// More would only wait for one another.
+fn seats() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) * 2
+}
+
+impl Threads {
+    /// How many streams have a thread just now.
+    pub(crate) fn lent(&self) -> usize {
+        seats() - self.0.available_permits()
+    }
+}
+
 impl Default for Threads {
     fn default() -> Self {
-        // More would only wait for one another.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(cores * 2)))
+        Self(Arc::new(Semaphore::new(seats())))
     }
 }
 
@@ -56,10 +67,9 @@ where
 {
     let mut work: Work<F> = Box::pin(work);
     loop {
-        let seat = tokio::select! {
-            biased;
-            output = &mut work => return output,
-            seat = bulk(&moved_bytes, &threads) => seat,
+        let seat = match bulk(&mut work, &moved_bytes, &threads).await {
+            Found::Done(output) => return output,
+            Found::Bulk(seat) => seat,
         };
         work = match lend(work, moved_bytes.clone(), seat).await {
             Lent::Done(output) => return output,
@@ -128,46 +138,57 @@ impl Drop for Allowed {
     }
 }
 
-/// Ends when the stream runs fast and a thread is free.
-async fn bulk(moved_bytes: &impl Fn() -> u64, threads: &Threads) -> OwnedSemaphorePermit {
-    let mut pace = Pace::new(moved_bytes);
-    loop {
-        if pace.look().await >= BULK_BYTES
-            && let Ok(seat) = Arc::clone(&threads.0).try_acquire_owned()
-        {
-            return seat;
+enum Found<T> {
+    Done(T),
+    /// It runs fast, and a thread is free.
+    Bulk(OwnedSemaphorePermit),
+}
+
+/// Drives `work` until it ends or is worth a thread. It is looked at only while bytes move: a client that waits costs no timer.
+async fn bulk<F: Future>(
+    work: &mut Work<F>,
+    moved_bytes: &impl Fn() -> u64,
+    threads: &Threads,
+) -> Found<F::Output> {
+    let mut look = pin!(tokio::time::sleep(LOOK));
+    let mut looking = false;
+    let mut before_bytes = moved_bytes();
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Found::Done(output));
         }
-    }
+        loop {
+            if !looking {
+                let now_bytes = moved_bytes();
+                if now_bytes == before_bytes {
+                    return Poll::Pending;
+                }
+                before_bytes = now_bytes;
+                look.as_mut().reset(Instant::now() + LOOK);
+                looking = true;
+            }
+            ready!(look.as_mut().poll(cx));
+            looking = false;
+            if moved_bytes() - before_bytes >= BULK_BYTES
+                && let Ok(seat) = Arc::clone(&threads.0).try_acquire_owned()
+            {
+                return Poll::Ready(Found::Bulk(seat));
+            }
+        }
+    })
+    .await
 }
 
 /// Ends when the stream has slowed down.
 async fn lull(moved_bytes: &impl Fn() -> u64) {
-    let mut pace = Pace::new(moved_bytes);
-    while pace.look().await >= BULK_BYTES / 4 {}
-}
-
-struct Pace<'a, B> {
-    ticks: tokio::time::Interval,
-    moved_bytes: &'a B,
-    before_bytes: u64,
-}
-
-impl<'a, B: Fn() -> u64> Pace<'a, B> {
-    fn new(moved_bytes: &'a B) -> Self {
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            ticks,
-            moved_bytes,
-            before_bytes: moved_bytes(),
+    let mut before_bytes = moved_bytes();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now_bytes = moved_bytes();
+        if now_bytes - before_bytes < BULK_BYTES / 4 {
+            return;
         }
-    }
-
-    /// Bytes moved since the last look.
-    async fn look(&mut self) -> u64 {
-        self.ticks.tick().await;
-        let now_bytes = (self.moved_bytes)();
-        now_bytes - std::mem::replace(&mut self.before_bytes, now_bytes)
+        before_bytes = now_bytes;
     }
 }
 
@@ -175,7 +196,6 @@ impl<'a, B: Fn() -> u64> Pace<'a, B> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    use std::task::Poll;
 
     use super::*;
 
@@ -226,6 +246,29 @@ mod tests {
         assert_eq!(running.await.unwrap(), "over");
         until(|| threads.0.available_permits() == seats).await;
         assert!(!may_block());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_is_left_alone() {
+        let polls = Arc::new(AtomicU64::new(0));
+        let (moved, counted) = (Arc::new(AtomicU64::new(0)), Arc::clone(&polls));
+        let moves = Arc::clone(&moved);
+        let work = poll_fn(move |_| {
+            // The first bytes, and no more.
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                moves.fetch_add(1, Ordering::SeqCst);
+            }
+            Poll::<()>::Pending
+        });
+        let running = tokio::spawn(run(
+            work,
+            move || moved.load(Ordering::SeqCst),
+            Threads::default(),
+        ));
+        tokio::time::sleep(LOOK * 1000).await;
+        // Once by itself, once by the look after the first bytes.
+        assert_eq!(polls.load(Ordering::SeqCst), 2);
+        running.abort();
     }
 
     #[tokio::test]
