@@ -12,7 +12,7 @@ use tidegate_ftp::grammar::VirtualPath;
 use tidegate_ftp::server::ServeOptions;
 use tidegate_ftp::storage::{Access, Durability, Partial, Storage, StoreAs};
 use tidegate_io::endpoint::file::FileSource;
-use tidegate_io::{Flow, Lane, LaneChoice};
+use tidegate_io::{Flow, FlowState, Lane, LaneChoice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -95,21 +95,39 @@ async fn slow_reader_and_abort(lane: LaneChoice) {
     assert_eq!(last.code, 226);
 }
 
-/// Fast enough to be lent to a thread that may wait for the disk, and slow in between.
+/// Sends `piece` again and again until the upload is fast enough to be lent to a thread that may wait for the disk. Returns how
+/// often.
+async fn send_until_lent(served: &Served, data: &mut TcpStream, piece: &[u8]) -> usize {
+    let mut count = 0;
+    let sent = async {
+        while (served.uploads_in_bulk)() == 0 {
+            data.write_all(piece).await.unwrap();
+            count += 1;
+        }
+    };
+    let sent = tokio::time::timeout(common::PATIENCE, sent).await;
+    sent.expect("it is lent to a thread");
+    count
+}
+
+/// On a thread that may wait for the disk while it runs, and off it in between.
 #[tokio::test]
 async fn an_upload_that_runs_and_dawdles_by_turns_arrives_whole() {
     let served = Served::start(writable()).await;
-    let content = noise(64_000_000, 44);
+    let piece = noise(1 << 20, 44);
     let mut control = served.login().await;
     let mut data = control.data().await;
     assert_eq!(control.code("STOR f").await, 150);
-    for piece in content.chunks(16_000_000) {
-        data.write_all(piece).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(60)).await;
+    let mut count = 0;
+    for _ in 0..3 {
+        count += send_until_lent(&served, &mut data, &piece).await;
+        common::until("it dawdles without a thread", || (served.uploads_in_bulk)() == 0).await;
     }
     drop(data);
     assert_eq!(control.reply().await.code, 226);
-    assert!(served.content("f") == content);
+    let content = served.content("f");
+    assert_eq!(content.len(), count * piece.len());
+    assert!(content.chunks(piece.len()).all(|got| got == piece));
 }
 
 /// An abort reaches an upload wherever it is, and what is kept of it is what it was.
@@ -120,19 +138,15 @@ async fn an_upload_in_bulk_hears_an_abort_and_is_resumed() {
     let mut control = served.login().await;
     let mut data = control.data().await;
     assert_eq!(control.code("STOR f").await, 150);
+    send_until_lent(&served, &mut data, &content).await;
     let sending = tokio::spawn(async move {
         let piece = noise(1 << 20, 45);
         while data.write_all(&piece).await.is_ok() {}
     });
-    let part = served.path(".");
-    let written = || {
-        let mut entries = std::fs::read_dir(&part).unwrap().flatten();
-        entries.any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 40 << 20))
-    };
-    common::until("it runs in bulk", written).await;
     assert_eq!(control.code("ABOR").await, 426);
     assert_eq!(control.reply().await.code, 226);
     sending.await.unwrap();
+    common::until("its thread is free", || (served.uploads_in_bulk)() == 0).await;
     let kept = served.content(".f.tidegate-part");
     assert!(kept.chunks(1 << 20).all(|piece| piece == &content[..piece.len()]));
     assert_eq!(control.code(&format!("REST {}", kept.len())).await, 350);
@@ -153,18 +167,22 @@ async fn a_client_that_never_reads_holds_no_more_than_the_marks() {
         let flow = Flow::new(source, connection.into_sink()).lane(lane).marks(marks);
         let handle = flow.handle();
         let flow = tokio::spawn(flow.run());
-        let (mut quiet, mut before) = (0, 0);
-        while quiet < 20 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let now = handle.snapshot();
-            assert!(now.held <= marks.high() + marks.chunk(), "{lane:?}: {now:?}");
-            quiet = if now.bytes_read == before { quiet + 1 } else { 0 };
-            before = now.bytes_read;
-        }
-        assert!(
-            before > 0 && before < 1 << 30,
-            "{lane:?}: {before} bytes went somewhere"
-        );
+        let full = async {
+            let (mut quiet, mut before) = (0, 0);
+            while quiet < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let now = handle.snapshot();
+                assert!(now.held <= marks.high() + marks.chunk(), "{lane:?}: {now:?}");
+                let stuck = matches!(now.state, FlowState::Writing | FlowState::WaitingSink);
+                let still = stuck && before > 0 && now.bytes_read == before;
+                quiet = if still { quiet + 1 } else { 0 };
+                before = now.bytes_read;
+            }
+            before
+        };
+        let read = tokio::time::timeout(common::PATIENCE, full).await;
+        let read = read.expect("the way to the client fills up");
+        assert!(read < 1 << 30, "{lane:?}: {read} bytes went somewhere");
         drop(client);
         assert!(flow.await.unwrap().is_err());
     }
