@@ -157,14 +157,14 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
         ),
     };
     let (lane, why) = match (forced, from, to) {
-        (
-            LaneArg::Auto,
-            Handle::File | Handle::Socket | Handle::LocalSocket,
-            Handle::Socket | Handle::LocalSocket,
-        ) if local => (
-            Lane::Copy,
-            "within one machine a large buffer in user space is faster",
-        ),
+        (LaneArg::Auto, Handle::Socket | Handle::LocalSocket, Handle::Socket | Handle::LocalSocket)
+            if local =>
+        {
+            (
+                Lane::Copy,
+                "within one machine a large buffer in user space is faster",
+            )
+        }
         _ => (possible, why),
     };
     let asked = match forced {
@@ -262,9 +262,7 @@ mod tests {
             plan("tidegate --config /dev/null tcp://h:1 tcp://i:2").contains("splice: between two streams")
         );
         assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("copy: within one machine"));
-        assert!(
-            plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("copy: within one machine")
-        );
+        assert!(plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("sendfile: a file"));
         assert!(
             plan("tidegate --config /dev/null --lane sendfile big tcp://127.0.0.1:1")
                 .contains("sendfile: asked")

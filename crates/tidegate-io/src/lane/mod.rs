@@ -172,10 +172,10 @@ fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
         (Null, _) | (File | Socket | LocalSocket, Null) => return None,
     };
     let allowed = match choice {
-        // Between sockets of one machine a large buffer in user space is faster than a pipe or the page cache.
+        // Between sockets of one machine a large buffer in user space is faster than a pipe.
         LaneChoice::Auto => !matches!(
             (from, to),
-            (File | Socket | LocalSocket, LocalSocket) | (LocalSocket, Socket)
+            (Socket | LocalSocket, LocalSocket) | (LocalSocket, Socket)
         ),
         LaneChoice::Copy => false,
         LaneChoice::Splice => possible == Lane::Splice,
