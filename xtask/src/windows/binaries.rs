@@ -36,6 +36,11 @@ const NOT_VERIFIED: &[(&str, &str, &str)] = &[
         EATS,
     ),
     (
+        "tidegate-pb tests/pair",
+        "a_full_collector_notices_a_reset",
+        FIN_FIRST,
+    ),
+    (
         "tidegate-io tests/relay",
         "linger_and_abort_end_a_half_closed_relay",
         FIN_FIRST,
