@@ -31,7 +31,7 @@ async fn a_file_goes_to_a_plain_data_connection_by_sendfile() {
     std::fs::write(&path, &content).unwrap();
     let (connection, mut client) = connection().await;
     let source = FileSource::open(&path).await.unwrap().from_offset(1_000_000);
-    // By itself a flow takes it only to another machine; the server asks for it always.
+    // A flow takes it by itself too; here it must.
     let flow = Flow::new(source, connection.into_sink()).lane(LaneChoice::Sendfile);
     let flow = tokio::spawn(flow.run());
     let mut got = Vec::new();
