@@ -31,6 +31,18 @@ pub struct LaneEnd<'a> {
     /// For a file: the offset of the next byte, to be read or written. A lane leaves the file's own position alone and
     /// tells by `lane_moved` how far it came.
     pub offset: u64,
+    /// For a file that is written: what an abort leaves of it. Blocks are only set aside in a file that is taken back.
+    pub after_abort: AfterAbort,
+}
+
+/// What an abort does to a file that was written to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AfterAbort {
+    /// It stays as it is then: it is somebody else's, or no file.
+    #[default]
+    Stays,
+    /// It is removed, or cut back to its old length.
+    TakenBack,
 }
 
 /// A system call on a handle, tried when the handle may be ready.

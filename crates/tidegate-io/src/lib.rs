@@ -66,7 +66,7 @@ pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
 pub use held::Held;
 #[cfg(unix)]
 pub use lane_end::LaneOp;
-pub use lane_end::{LaneEnd, LaneKind};
+pub use lane_end::{AfterAbort, LaneEnd, LaneKind};
 pub use producer::{CHUNK_DEFAULT, ProduceError, SourceProducer};
 pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};

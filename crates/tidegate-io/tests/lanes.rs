@@ -9,6 +9,7 @@ use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Checksum, Kept, Made, byte_at, tcp_pair};
 use tidegate::AbortReason;
 use tidegate_io::endpoint::fd::Descriptor;
@@ -16,8 +17,8 @@ use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::endpoint::pipe::{PipeSink, PipeSource};
 use tidegate_io::endpoint::tcp;
 use tidegate_io::{
-    Confirmation, EndpointError, Flow, FlowErrorKind, Held, Lane, LaneChoice, LaneEnd, LaneOp, Side, Sink,
-    SlowSide,
+    Buffers, Confirmation, EndpointError, Flow, FlowErrorKind, Held, Lane, LaneChoice, LaneEnd, LaneOp, Side,
+    Sink, SlowSide, Source,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -287,6 +288,50 @@ async fn copy_file_range_carries_a_file_to_a_file() {
         (report.lane, std::fs::metadata(&to).unwrap().len()),
         (Lane::Copy, 2 * (40 * MIB + 3))
     );
+}
+
+/// A file that says it is larger than it is: what is set aside for it shows.
+struct Boaster(FileSource);
+
+impl Source for Boaster {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
+        self.0.poll_read(cx, buffers, max)
+    }
+    fn size_hint(&self) -> Option<u64> {
+        Some(100 * MIB)
+    }
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        self.0.lane_end()
+    }
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<std::io::Result<usize>> {
+        self.0.poll_lane(cx, op)
+    }
+    fn lane_moved(&mut self, bytes: u64) {
+        self.0.lane_moved(bytes);
+    }
+    fn name(&self) -> String {
+        self.0.name()
+    }
+}
+
+/// A redirection's file is the shell's: what a copy that ends early had set aside would stay in it.
+#[tokio::test]
+async fn no_blocks_are_set_aside_in_an_inherited_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    make_file(&from, 20 * MIB);
+    let file = std::fs::File::create(&to).unwrap();
+    let sink = Descriptor::adopt(file.as_raw_fd()).unwrap().into_sink().unwrap();
+    let source = Boaster(FileSource::open(&from).await.unwrap());
+    let report = Flow::new(source, sink).run().await.unwrap();
+    assert_eq!((report.lane, report.bytes_sent), (Lane::CopyFileRange, 20 * MIB));
+    let taken = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&to).unwrap()) * 512;
+    assert!(taken < 22 * MIB, "{taken} bytes on the disk");
 }
 
 #[tokio::test]

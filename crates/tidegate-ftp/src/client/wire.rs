@@ -252,6 +252,7 @@ impl Transfer {
                 kind: LaneKind::Socket,
                 fd: tcp.as_fd(),
                 offset: 0,
+                after_abort: tidegate_io::AfterAbort::Stays,
             })
         }
         #[cfg(not(unix))]

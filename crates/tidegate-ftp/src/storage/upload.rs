@@ -249,6 +249,7 @@ impl Sink for Upload {
                 kind: LaneKind::File,
                 fd: self.file.as_fd(),
                 offset: self.offset,
+                after_abort: tidegate_io::AfterAbort::Stays,
             })
         }
         #[cfg(not(unix))]

@@ -308,7 +308,12 @@ fn lane_end(kind: DescriptorKind, fd: BorrowedFd<'_>, ours: bool) -> Option<Lane
         LaneKind::File => rustix::fs::tell(fd).ok()?,
         _ => 0,
     };
-    Some(LaneEnd { kind, fd, offset })
+    Some(LaneEnd {
+        kind,
+        fd,
+        offset,
+        after_abort: crate::AfterAbort::Stays,
+    })
 }
 
 /// The description is shared: whoever goes on with it later starts where the lane ended.

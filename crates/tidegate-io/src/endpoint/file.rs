@@ -230,6 +230,7 @@ impl Source for FileSource {
             kind: crate::LaneKind::File,
             fd: self.file.as_fd(),
             offset: self.offset,
+            after_abort: crate::AfterAbort::Stays,
         })
     }
 
@@ -345,6 +346,15 @@ impl Output {
     fn write_back(&self) -> Option<WriteBack> {
         let length = self.file.metadata().ok().filter(|_| self.regular)?.len();
         Some(WriteBack::new(Arc::clone(&self.file), length))
+    }
+
+    #[cfg(unix)]
+    fn after_abort(&self) -> crate::AfterAbort {
+        let undo = self.undo.lock().unwrap_or_else(PoisonError::into_inner);
+        match *undo {
+            Undo::Nothing => crate::AfterAbort::Stays,
+            Undo::CutTo(_) | Undo::Remove(_) | Undo::Beside { .. } => crate::AfterAbort::TakenBack,
+        }
     }
 
     fn keep(&self) -> Undo {
@@ -518,6 +528,7 @@ impl Sink for FileSink {
             kind: crate::LaneKind::File,
             fd: output.file.as_fd(),
             offset: rustix::fs::tell(&output.file).ok()?,
+            after_abort: output.after_abort(),
         })
     }
 

@@ -133,6 +133,7 @@ impl<T: StreamSocket> Connection<T> {
             kind: self.kind,
             fd: self.socket.fd(),
             offset: 0,
+            after_abort: crate::AfterAbort::Stays,
         }
     }
 

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, OFlags, copy_file_range, fallocate, fcntl_getfl
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Step, is_refusal};
-use crate::{Sink, Source};
+use crate::{AfterAbort, Sink, Source};
 
 /// One call: large enough to make the hop to a thread cheap, small enough to show progress.
 const CALL_BYTES: usize = 16 * 1024 * 1024;
@@ -71,6 +71,7 @@ impl CopyFileRange {
         let (Some(from), Some(to)) = (source.lane_end(), sink.lane_end()) else {
             return Err(io::ErrorKind::Unsupported.into());
         };
+        let taken_back = to.after_abort == AfterAbort::TakenBack;
         let (mut read_at, mut write_at) = (from.offset, to.offset);
         let (from, to) = match &self.files {
             Some((from, to)) => (Arc::clone(from), Arc::clone(to)),
@@ -84,7 +85,7 @@ impl CopyFileRange {
         let left = source.size_hint().unwrap_or(0);
         let first = std::mem::replace(&mut self.room, Room::Asked) == Room::NotAsked;
         Ok(spawn_blocking(move || {
-            if first {
+            if first && taken_back {
                 set_aside(&to, write_at, left);
             }
             Ok(copy_file_range(
@@ -100,7 +101,7 @@ impl CopyFileRange {
 
 /// Sets the blocks for `length` bytes aside in one go, where that was measured to pay: ext4 then need not find them
 /// page by page. A file system that shares blocks would only give them back. The size is left alone: it tells how far the
-/// copy is. A disk that is full says so when it is written to.
+/// copy is. Only in a file that an abort takes back: in another's they would stay. A disk that is full says so when it is written to.
 fn set_aside(to: &OwnedFd, offset: u64, length: u64) {
     const EXT4_MAGIC: u64 = 0xef53;
     let on_ext4 = fstatfs(to).is_ok_and(|found| u64::try_from(found.f_type) == Ok(EXT4_MAGIC));
