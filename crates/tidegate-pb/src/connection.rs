@@ -113,6 +113,7 @@ fn connection(
         stream: Arc::new(stream),
         watch: Watch::default(),
         kept: Kept::default(),
+        peer_ended: false,
         stall_limit: options.stall_limit,
         stall: None,
         receiver: Some(receiver),
@@ -143,6 +144,8 @@ struct Driver {
     watch: Watch,
     /// Calls that are not made before the peer has taken answers.
     kept: Kept,
+    /// The peer ended its side while calls were kept: they are still made.
+    peer_ended: bool,
     stall_limit: Option<Duration>,
     /// Runs while reading stands still because of answers the peer does not take.
     stall: Option<Pin<Box<Sleep>>>,
@@ -251,7 +254,7 @@ impl Driver {
         let allowed = self.shared.reads.allowed(self.shared.high(), cx.waker());
         match allowed {
             Allowed::Nothing => return self.poll_broken(cx),
-            Allowed::Answers if self.kept.is_full() => {
+            Allowed::Answers if self.kept.is_full() || self.peer_ended => {
                 self.poll_stalled(cx)?;
                 return self.poll_broken(cx);
             }
@@ -261,6 +264,9 @@ impl Driver {
                     return Poll::Ready(self.dispatch(expr).map_err(Left::Failed));
                 }
             }
+        }
+        if self.peer_ended {
+            return Poll::Ready(Err(Left::PeerClosed));
         }
         self.watch.forget();
         self.stall = None;
@@ -273,7 +279,11 @@ impl Driver {
         let space = self.decoder.space();
         space.reserve(READ_BYTES);
         match self.stream.try_read_buf(space) {
-            Ok(0) => Poll::Ready(Err(Left::PeerClosed)),
+            Ok(0) if self.kept.is_empty() => Poll::Ready(Err(Left::PeerClosed)),
+            Ok(0) => {
+                self.peer_ended = true;
+                Poll::Ready(Ok(()))
+            }
             Ok(_) => Poll::Ready(Ok(())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // The readiness was stale and is cleared now: this registers the waker, or finds it ready again.

@@ -33,6 +33,11 @@ impl Kept {
         Some(message)
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Whether no more is to be read.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > KEPT_BYTES
@@ -65,5 +70,6 @@ mod tests {
         assert!(!kept.is_full());
         assert_eq!((kept.pop(), kept.pop()), (Some(long(2)), None));
         assert_eq!(kept.bytes, 0);
+        assert!(kept.is_empty());
     }
 }
