@@ -18,6 +18,7 @@ use tidegate::{AbortReason, Cause, Ready, Receiver, StopReason};
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
+use crate::drain::Moved;
 
 /// The largest frame handed to hyper.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024;
@@ -31,6 +32,8 @@ pub struct Body {
     kind: Kind,
     /// Says what became of it when it is dropped.
     witness: Option<Witness>,
+    /// What the drain of a server goes by.
+    moved: Option<Moved>,
 }
 
 /// Called once, when hyper lets go of a body, with the bytes it took and whether it took them all.
@@ -310,13 +313,18 @@ impl Body {
                 length,
             }
         };
-        Self { kind, witness: None }
+        Self::of(kind)
     }
 
     pub(crate) fn stream(stream: StreamBody) -> Self {
+        Self::of(Kind::Stream(Box::new(stream)))
+    }
+
+    fn of(kind: Kind) -> Self {
         Self {
-            kind: Kind::Stream(Box::new(stream)),
+            kind,
             witness: None,
+            moved: None,
         }
     }
 
@@ -337,6 +345,11 @@ impl Body {
             stream.breaker.complete();
             stream.end(State::Done);
         }
+    }
+
+    pub(crate) fn counted_by(mut self, moved: Option<Moved>) -> Self {
+        self.moved = moved;
+        self
     }
 
     pub(crate) fn witnessed(mut self, witness: Witness) -> Self {
@@ -373,11 +386,16 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Whole { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => stream.poll_frame(cx),
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
+            Kind::Empty => None,
+            Kind::Whole { bytes, .. } => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Kind::Stream(stream) => ready!(stream.poll_frame(cx)),
+        };
+        if let (Some(moved), Some(Ok(frame))) = (&this.moved, &frame) {
+            moved.add(frame.data_ref().map_or(0, Bytes::len));
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

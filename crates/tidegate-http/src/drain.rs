@@ -1,6 +1,7 @@
 //! The end of a server: connections may end by themselves as long as bytes move.
 //!
-//! Knows nothing of connections but their tasks and what they moved.
+//! Knows nothing of connections but their tasks and what they moved. Which bytes count is theirs to say: over HTTP/1.1 what
+//! is on the wire, over HTTP/2 only what is of a body, because its pings move bytes for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Bytes that the connections of one loop have moved, either way.
+/// Bytes that the connections of one loop have moved for their requests, either way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moved(Arc<AtomicU64>);
 

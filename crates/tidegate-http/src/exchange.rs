@@ -13,6 +13,7 @@ use tidegate::Marks;
 
 use crate::body::{Body, Progress};
 use crate::breaker::{Breaker, current_stream};
+use crate::drain::Moved;
 use crate::hangup::Hangup;
 use crate::incoming::IncomingBody;
 use crate::io_guard::{Ending, KillSwitch};
@@ -101,6 +102,14 @@ impl Line {
         }
     }
 
+    /// What counts the bytes of the bodies, where those of the wire say nothing.
+    pub(crate) fn moved(&self) -> Option<&Moved> {
+        match self {
+            Self::One(_) => None,
+            Self::Two(streams, _) => Some(&streams.moved),
+        }
+    }
+
     /// To be called in the task that hyper runs for a request: only there an HTTP/2 stream can be found.
     pub(crate) fn of_this_task(self) -> Self {
         match self {
@@ -113,10 +122,19 @@ impl Line {
 /// The responses under way on one HTTP/2 connection, for whoever looks for stalled ones.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
+    moved: Moved,
     live: std::sync::Mutex<Vec<(std::sync::Weak<Progress>, Breaker)>>,
 }
 
 impl Streams {
+    /// `moved` counts the bytes of the bodies.
+    pub(crate) fn counted_by(moved: Moved) -> Self {
+        Self {
+            moved,
+            ..Self::default()
+        }
+    }
+
     fn watch(&self, progress: &Arc<Progress>, breaker: Breaker) {
         let mut live = self
             .live

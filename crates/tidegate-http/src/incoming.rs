@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
 use tokio::time::{Instant, Sleep};
 
+use crate::drain::Moved;
 use crate::hangup::Hangup;
 
 /// Bytes that a peer sends as the body of a message.
@@ -34,6 +35,8 @@ pub struct IncomingBody {
     trailers: Option<HeaderMap>,
     /// Tells while nobody reads that the peer is gone.
     hangup: Option<Arc<Hangup>>,
+    /// What the drain of a server goes by.
+    moved: Option<Moved>,
     name: String,
 }
 
@@ -50,6 +53,7 @@ impl IncomingBody {
             timer: None,
             trailers: None,
             hangup: None,
+            moved: None,
             name,
         }
     }
@@ -58,6 +62,11 @@ impl IncomingBody {
     pub(crate) fn watched_by(mut self, hangup: Arc<Hangup>) -> Self {
         hangup.want();
         self.hangup = Some(hangup);
+        self
+    }
+
+    pub(crate) fn counted_by(mut self, moved: Option<Moved>) -> Self {
+        self.moved = moved;
         self
     }
 
@@ -121,6 +130,9 @@ impl IncomingBody {
 
     fn count(&mut self, data: Bytes) -> Result<Bytes, EndpointError> {
         self.read += data.len() as u64;
+        if let Some(moved) = &self.moved {
+            moved.add(data.len());
+        }
         if self.read > self.limit {
             let what = format!(
                 "the body from {} passes the limit of {} bytes",

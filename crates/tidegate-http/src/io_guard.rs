@@ -105,9 +105,9 @@ impl<W: Wire> Guarded<W> {
         }
     }
 
-    pub(crate) fn counted_by(mut self, moved: Moved) -> Self {
+    /// From now on `moved` counts every byte: for a protocol that moves none of its own accord.
+    pub(crate) fn count_by(&mut self, moved: Moved) {
         self.moved = moved;
-        self
     }
 
     /// A watch for a reset by the peer.
@@ -301,9 +301,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_moves_is_counted_both_ways() {
-        let (near, mut far, _switch) = guarded(64);
+        let (mut near, mut far, _switch) = guarded(64);
         let moved = Moved::default();
-        let mut near = near.counted_by(moved.clone());
+        near.count_by(moved.clone());
         near.write_all(b"four").await.unwrap();
         far.write_all(b"seven..").await.unwrap();
         near.read_exact(&mut [0; 7]).await.unwrap();

@@ -28,8 +28,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests at a time on one HTTP/2 connection. 100, the least RFC 9113 recommends.
     pub streams_max: u32,
-    /// How long a drain waits for requests under way while nothing moves. 30 s, the grace most supervisors give; progress
-    /// starts it anew.
+    /// How long a drain waits for requests under way while nothing moves (HTTP/2: nothing of a body). 30 s, the grace most
+    /// supervisors give; progress starts it anew.
     pub drain_timeout: Duration,
     /// Bytes hyper may hold of one connection in each direction. 256 KiB: one vectored write of sixteen frames.
     pub wire_bytes_max: usize,

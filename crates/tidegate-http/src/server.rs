@@ -245,8 +245,7 @@ impl<H: Handler> House<H> {
         (moved, drained): (Moved, watch::Receiver<()>),
     ) {
         let switch = Arc::new(KillSwitch::default());
-        let mut guarded =
-            Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout).counted_by(moved);
+        let mut guarded = Guarded::new(wire, Arc::clone(&switch), self.limits.stall_timeout);
         let watch = guarded.watch();
         let served = match self.tls.clone() {
             Some(tls) => {
@@ -255,11 +254,12 @@ impl<H: Handler> House<H> {
                     tracing::debug!(%peer, "the TLS handshake failed or took too long");
                     return;
                 };
-                let session = stream.get_mut().1;
+                let (guarded, session) = stream.get_mut();
                 session.set_buffer_limit(Some(16 * 1024));
                 if session.alpn_protocol() == Some(b"h2") {
-                    self.serve_h2(stream, peer, drained).await
+                    self.serve_h2(stream, peer, moved, drained).await
                 } else {
+                    guarded.count_by(moved);
                     self.serve_h1(stream, peer, (switch, watch), drained).await
                 }
             }
@@ -273,10 +273,11 @@ impl<H: Handler> House<H> {
                 match opening {
                     Some(Opening::Two(ahead)) => {
                         guarded.give_back(ahead);
-                        self.serve_h2(guarded, peer, drained).await
+                        self.serve_h2(guarded, peer, moved, drained).await
                     }
                     Some(Opening::One(ahead)) => {
                         guarded.give_back(ahead);
+                        guarded.count_by(moved);
                         self.serve_h1(guarded, peer, (switch, watch), drained).await
                     }
                     None => return,
@@ -339,13 +340,14 @@ impl<H: Handler> House<H> {
         self: Arc<Self>,
         io: I,
         peer: Peer,
+        moved: Moved,
         mut drained: watch::Receiver<()>,
     ) -> hyper::Result<()>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.limits;
-        let streams = Arc::new(Streams::default());
+        let streams = Arc::new(Streams::counted_by(moved));
         let service = Service {
             house: self,
             peer,
@@ -445,6 +447,7 @@ impl<H: Handler> House<H> {
         let (head, incoming) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let limit = self.limits.body_bytes_max;
+        let moved = line.moved().cloned();
         let too_large = incoming.size_hint().lower() > limit;
         let answer = if too_large {
             plain(
@@ -453,7 +456,8 @@ impl<H: Handler> House<H> {
             )
         } else {
             let empty = incoming.is_end_stream();
-            let mut body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string());
+            let mut body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string())
+                .counted_by(moved.clone());
             if let Line::Two(_, breaker) = &line {
                 breaker.watch(body.slot());
             }
@@ -477,7 +481,8 @@ impl<H: Handler> House<H> {
             let answer = self.handler.answer(request).await;
             waits.disarm();
             answer
-        };
+        }
+        .map(|body| body.counted_by(moved));
         if answer
             .body()
             .size_hint()
@@ -535,5 +540,89 @@ impl Future for Answering {
             },
             Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hyper_util::rt::TokioExecutor;
+    use tidegate::Consumer;
+    use tokio::io::DuplexStream;
+    use tokio::sync::Notify;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::body::Body;
+
+    const BETWEEN_PIECES: Duration = Duration::from_secs(20);
+
+    /// Answers with so many pieces, and never ends. Without any, never answers.
+    struct Stuck {
+        asked: Notify,
+        pieces: u32,
+    }
+
+    impl Handler for Stuck {
+        async fn answer(&self, request: Request) -> Answer {
+            self.asked.notify_one();
+            if self.pieces == 0 {
+                return std::future::pending().await;
+            }
+            let (body, answer) = request.responder.stream(http::Response::new(()), None);
+            let pieces = self.pieces;
+            tokio::spawn(async move {
+                for _ in 0..pieces {
+                    sleep(BETWEEN_PIECES).await;
+                    let _ = body.write(Bytes::from_static(b"piece")).unwrap();
+                }
+                std::future::pending::<()>().await;
+            });
+            answer
+        }
+    }
+
+    async fn get(wire: DuplexStream) {
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(wire))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("http://t/").body(Body::empty()).unwrap();
+        let mut body = client.send_request(request).await.unwrap().into_body();
+        while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+    }
+
+    /// Drains while an HTTP/2 request is under way, which is cut in the end; says after how long.
+    async fn cut_after(pieces: u32) -> Duration {
+        let (drain, drained) = watch::channel(());
+        let asked = Notify::new();
+        let house = Arc::new(House {
+            handler: Arc::new(Stuck { asked, pieces }),
+            limits: Limits::default(),
+            tls: None,
+            requests: AtomicU64::new(0),
+        });
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (mut tasks, moved) = (JoinSet::new(), Moved::default());
+        tasks.spawn(Arc::clone(&house).serve_wire(near, Peer::Local, (moved.clone(), drained)));
+        let client = tokio::spawn(get(far));
+        house.handler.asked.notified().await;
+        drain.send(()).unwrap();
+        let (start, limit) = (Instant::now(), house.limits.drain_timeout);
+        let end = tokio::time::timeout(limit * 100, finish_all(tasks, limit, &moved));
+        assert_eq!(end.await.unwrap(), 1, "the connection was cut");
+        client.abort();
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_keep_no_drain_waiting_and_pieces_of_a_body_do() {
+        let limit = Limits::default().drain_timeout;
+        let silent = cut_after(0).await;
+        assert!(silent >= limit && silent <= limit * 2, "{silent:?}");
+        let slow = cut_after(5).await;
+        let all = BETWEEN_PIECES * 5;
+        assert!(slow >= all + limit && slow <= all + limit * 2, "{slow:?}");
     }
 }
