@@ -5,9 +5,10 @@
  * thousands of connections everything they used is free and still resident. malloc_trim returns free pages wherever they
  * lie, but no safe Rust can call it. So a thread of its own looks every two seconds how much is in use. It acts only after
  * that has fallen to half of what it was, and only if what could be returned is worth the walk through the heaps; while a
- * relay grows, idles or works evenly it does nothing.
+ * relay grows, idles or works evenly it only wakes and reads the allocator's statistics, for which mallinfo takes the lock
+ * of each arena in turn.
  *
- * Only `tidegate relay` has this thread. On other C libraries the file is empty.
+ * Only a command line with the word `relay` in it gets this thread. On other C libraries the file is empty.
  */
 #include <string.h>
 
@@ -48,8 +49,12 @@ __attribute__((constructor)) static void start_giving_back(int argc, char **argv
 {
     pthread_t thread;
     sigset_t all, before;
+    int is_relay = 0;
 
-    if (argc < 2 || strcmp(argv[1], "relay") != 0)
+    /* Options may stand before the command. A file named relay costs another command an idle thread, no more. */
+    for (int at = 1; at < argc && !is_relay; at++)
+        is_relay = strcmp(argv[at], "relay") == 0;
+    if (!is_relay)
         return;
     /* Signals are for the threads that know what to do with them. */
     sigfillset(&all);

@@ -2,7 +2,7 @@
 //! each: every byte is checked where it arrives and accounted for in the log, and what the connections took comes back.
 //!
 //! A test binary of its own, because the far ends of all those connections need descriptors too.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::io::{BufRead, BufReader};
@@ -48,10 +48,11 @@ const RESIDENT_KEPT_MAX: u64 = 4;
 
 #[test]
 fn nine_thousand_nine_hundred_connections_lose_nothing_and_leave_nothing() {
-    if raise_limit() < DESCRIPTORS_OURS {
+    let needed = DESCRIPTORS_OURS.max(DESCRIPTORS_MAX);
+    if raise_limit() < needed {
         eprintln!(
             "SKIPPED: nine_thousand_nine_hundred_connections_lose_nothing_and_leave_nothing: \
-             the hard limit of descriptors is below {DESCRIPTORS_OURS}"
+             the hard limit of descriptors is below {needed}"
         );
         return;
     }
@@ -237,7 +238,7 @@ impl Relay {
             "ulimit -Sn 1024; ulimit -Hn {DESCRIPTORS_MAX}; exec {} relay --log-format json tcp-listen://127.0.0.1:0 tcp://{to}",
             env!("CARGO_BIN_EXE_tidegate")
         );
-        let mut child = Command::new("bash")
+        let mut child = Command::new("sh")
             .args(["-c", &line])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

@@ -265,24 +265,9 @@ async fn answers_that_are_not_read_pause_the_reading() {
     });
     let (mut raw, _driver) = raw_client(with_root(root)).await;
     raw.write(&Expr::word("none")).await;
-    let tuple = list([Expr::word("tuple")]);
-    let call = |request: i64| {
-        let parts = [
-            Expr::word("message"),
-            Expr::int(request),
-            Expr::word("root"),
-            Expr::word("any"),
-            Expr::int(1),
-        ];
-        list(
-            parts
-                .into_iter()
-                .chain([tuple.clone(), list([Expr::word("dictionary")])]),
-        )
-    };
     // 2,000 answers of 100,000 bytes would be 200 MB.
     for request in 1..=2000 {
-        raw.write(&call(request)).await;
+        raw.write(&any_call(request)).await;
     }
     // One thread: the driver has its turn in each of these, and makes all it wants to make.
     for _ in 0..20_000 {
@@ -296,6 +281,40 @@ async fn answers_that_are_not_read_pause_the_reading() {
             answers += usize::from(parts[0] == Expr::word("answer"));
         }
     }
+}
+
+/// Calls that wait for room for answers are made even if the peer ended its side meanwhile.
+#[tokio::test]
+async fn calls_before_the_peer_s_end_are_all_made() {
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answered);
+    let root = object(move |call: Call| {
+        count.fetch_add(1, Ordering::SeqCst);
+        call.responder.answer(Value::Bytes(vec![0; 100_000].into()));
+    });
+    let (mut raw, driver) = raw_client(with_root(root)).await;
+    raw.write(&Expr::word("none")).await;
+    for request in 1..=500 {
+        raw.write(&any_call(request)).await;
+    }
+    raw.stream.shutdown().await.unwrap();
+    while raw.read().await.is_some() {}
+    driver.await.unwrap();
+    assert_eq!(answered.load(Ordering::SeqCst), 500);
+}
+
+/// A call of the root that asks for an answer.
+fn any_call(request: i64) -> Expr {
+    let tuple = list([Expr::word("tuple")]);
+    list([
+        Expr::word("message"),
+        Expr::int(request),
+        Expr::word("root"),
+        Expr::word("any"),
+        Expr::int(1),
+        tuple,
+        list([Expr::word("dictionary")]),
+    ])
 }
 
 /// A root that answers every call with so many bytes.
