@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{MIB, Place, peer, run, tidegate};
+use crate::support::{MIB, Place, missing, peer, run, tidegate};
 
 /// A wall clock that is set to another day every few milliseconds, each time further away, once forward and once back.
 struct Jumping {
@@ -22,11 +22,21 @@ struct Jumping {
 impl Jumping {
     fn start(place: &Place, test: &str) -> Option<Self> {
         peer("faketime", test)?;
-        let library = std::fs::read_dir("/usr/lib")
-            .unwrap()
-            .filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketime.so.1")))
-            .find(|path| path.is_file())
-            .unwrap();
+        let library = ["/usr/lib", "/usr/lib64"]
+            .iter()
+            .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
+            .map(|entry| entry.path())
+            .flat_map(|path| {
+                [
+                    path.join("faketime/libfaketime.so.1"),
+                    path.join("libfaketime.so.1"),
+                ]
+            })
+            .find(|path| path.is_file());
+        if library.is_none() {
+            missing("libfaketime", test);
+        }
+        let library = library?;
         let file = place.path("clock");
         let done = Arc::new(AtomicBool::new(false));
         let (path, over) = (file.clone(), Arc::clone(&done));

@@ -313,7 +313,8 @@ pub(crate) fn twisted(test: &str) -> Option<PathBuf> {
     found
 }
 
-fn missing(program: &str, test: &str) {
+/// Says that a test cannot run for want of a foreign program; fails where none may be missing.
+pub(crate) fn missing(program: &str, test: &str) {
     assert!(
         std::env::var_os("TIDEGATE_REQUIRE_PEERS").is_none_or(|set| set != "1"),
         "{program} is missing"
