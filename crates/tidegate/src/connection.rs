@@ -443,7 +443,9 @@ impl Below for Lane {
         let bytes = (turns.pump)(&now).clamp(1, total(&now));
         let accepted = self.reader.deliver(joined(&now, bytes));
         if let Accepted::Took(bytes) = accepted {
-            lock(&turns.state).permit -= bytes;
+            let mut state = lock(&turns.state);
+            // Another thread may have ended the turn during the delivery; then nothing of it is left to spend.
+            state.permit = state.permit.saturating_sub(bytes);
         }
         accepted
     }

@@ -90,6 +90,16 @@ const NOT_VERIFIED: &[(&str, &str, &str)] = &[
         "laws::over_tcp_connected::law_10_reasons_travel",
         FIN_FIRST,
     ),
+    (
+        "tidegate-io tests/windows",
+        "laws::over_tcp_accepted::law_14_panics_end_one_registration",
+        FIN_FIRST,
+    ),
+    (
+        "tidegate-io tests/windows",
+        "laws::over_tcp_connected::law_14_panics_end_one_registration",
+        FIN_FIRST,
+    ),
 ];
 
 const FIN_FIRST: &str = "wine ends a connection before it closes one, so its own peers cannot reset";

@@ -212,6 +212,26 @@ fn a_relay_delivers_everything_at_once() {
     assert!(target.events().is_empty());
 }
 
+/// A turn inside a turn, as from another thread: the inner one finds the outer under way and leaves the account whole.
+#[test]
+fn a_relay_bears_a_turn_inside_a_turn() {
+    static RELAY: OnceLock<Arc<Relay>> = OnceLock::new();
+    let again = |_: &Peer| {
+        if let Some(relay) = RELAY.get() {
+            assert_eq!(relay.clear(), Turned::Quiet);
+        }
+    };
+    let target = Peer::with(again, |_| HalfClose::Close);
+    let relay = Arc::new(Relay::new(target.clone(), Arc::new(Dam::open()), Marks::TWISTED).unwrap());
+    let _ = RELAY.set(Arc::clone(&relay));
+    for text in ["abc", "d"] {
+        let _ = relay.write(Bytes::from_static(text.as_bytes())).unwrap();
+        assert_eq!(relay.clear(), Turned::Moved);
+        assert_eq!(target.events(), [text]);
+        assert_eq!(relay.held(), 0);
+    }
+}
+
 /// CASES 24: closing twice over, in the notice of the half-close, closes once.
 #[test]
 fn a_double_half_close_closes_once() {
