@@ -2,13 +2,15 @@
 //!
 //! Knows no addresses: `tcp` and `unix` open the sockets.
 
+#[cfg(target_os = "linux")]
+mod diag;
+#[cfg(target_os = "linux")]
+mod unsent;
 #[cfg_attr(windows, path = "socket/watch_windows.rs")]
 mod watch;
 
 use std::fmt;
 use std::future::Future;
-#[cfg(target_os = "linux")]
-use std::io::BufRead;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddrV4;
 use std::pin::Pin;
@@ -496,7 +498,7 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
 
     #[cfg(target_os = "linux")]
     fn unsent_bytes(&self) -> Option<u64> {
-        unsent_bytes(self.connection.as_ref()?.socket.fd())
+        unsent::unsent_bytes(self.connection.as_ref()?.socket.fd())
     }
 
     fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
@@ -542,49 +544,6 @@ fn receive_bytes_max() -> Option<usize> {
 
 #[cfg(target_os = "linux")]
 const RECEIVE_BYTES_NEEDED: usize = 4 * 1024 * 1024;
-
-/// What the kernel has accepted and the peer has not acknowledged, from the system's table of TCP sockets: there is no
-/// safe call for it. The price grows with the number of sockets, so whoever asks does so seldom: by a clock, while a sink is
-/// waited for. `None` for other sockets, and when the table is too long to look through.
-#[cfg(target_os = "linux")]
-fn unsent_bytes(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
-    let path = match SockRef::from(&socket).domain().ok()? {
-        socket2::Domain::IPV4 => "/proc/self/net/tcp",
-        socket2::Domain::IPV6 => "/proc/self/net/tcp6",
-        _ => return None,
-    };
-    let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
-    let table = std::fs::File::open(path).ok()?.take(TABLE_BYTES_MAX);
-    let mut table = io::BufReader::with_capacity(TABLE_PIECE_BYTES, table);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if table.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(unsent) = unsent_in(&line, &inode) {
-            return Some(unsent);
-        }
-    }
-}
-
-/// What a line of the table says, if it is about this socket.
-#[cfg(target_os = "linux")]
-fn unsent_in(line: &str, inode: &str) -> Option<u64> {
-    let mut fields = line.split_ascii_whitespace();
-    let queues = fields.nth(4)?;
-    let is_ours = fields.nth(4)? == inode;
-    let unsent = queues.split_once(':').filter(|_| is_ours)?.0;
-    u64::from_str_radix(unsent, 16).ok()
-}
-
-/// Some 100,000 sockets, those that only wait out their time among them.
-#[cfg(target_os = "linux")]
-const TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// How much of the table is in memory at once.
-#[cfg(target_os = "linux")]
-const TABLE_PIECE_BYTES: usize = 32 * 1024;
 
 impl<T: StreamSocket> Drop for SocketSink<T> {
     fn drop(&mut self) {

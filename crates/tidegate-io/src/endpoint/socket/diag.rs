@@ -1,0 +1,152 @@
+//! Asks the kernel about one TCP socket, by its two addresses, over netlink (`sock_diag`): the price does not grow with the
+//! number of sockets.
+//!
+//! Knows the two messages and no more of the protocol; what is to be done where the kernel refuses is the caller's affair.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use socket2::SockRef;
+
+/// Which table of sockets the kernel is to look in.
+#[derive(Clone, Copy)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// One socket for the process, opened when first needed and kept: looks come often.
+static CHANNEL: Mutex<Option<Channel>> = Mutex::new(None);
+
+struct Channel {
+    netlink: OwnedFd,
+    sequence: u32,
+}
+
+/// `None` when the socket is not connected (any more), or is not the one that the kernel found.
+///
+/// # Errors
+/// Where the kernel does not answer such questions: it may have been built without, or a sandbox may forbid them.
+pub(super) fn unsent_bytes(socket: BorrowedFd<'_>, family: Family, inode: u64) -> io::Result<Option<u64>> {
+    let raw = SockRef::from(&socket);
+    let address = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+    let (Some(local), Some(peer)) = (address(raw.local_addr()), address(raw.peer_addr())) else {
+        return Ok(None);
+    };
+    let mut channel = CHANNEL.lock().unwrap_or_else(PoisonError::into_inner);
+    let channel = match &mut *channel {
+        Some(open) => open,
+        none => none.insert(Channel::open()?),
+    };
+    let found = channel.ask(family, local, peer)?;
+    Ok((found.inode == inode).then_some(found.unsent_bytes))
+}
+
+/// What the kernel says of a socket.
+struct Found {
+    inode: u64,
+    unsent_bytes: u64,
+}
+
+const HEADER_BYTES: usize = 16;
+const REQUEST_BYTES: usize = HEADER_BYTES + 56;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+/// The address families, one byte each in this message.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const TCP: u8 = 6;
+/// Where in an answer (`inet_diag_msg`, after the header) the two numbers stand.
+const SEND_QUEUE_AT: usize = HEADER_BYTES + 60;
+const INODE_AT: usize = HEADER_BYTES + 68;
+
+impl Channel {
+    fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = Some(netlink::SOCK_DIAG);
+        let netlink = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
+        Ok(Self { netlink, sequence: 0 })
+    }
+
+    fn ask(&mut self, family: Family, local: SocketAddr, peer: SocketAddr) -> io::Result<Found> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = request(self.sequence, family, local, peer);
+        rustix::net::send(&self.netlink, &request, SendFlags::empty())?;
+        // The kernel has answered before `send` returns. An answer to a question that was given up comes first.
+        loop {
+            let mut answer = [0; 512];
+            let (got, _) = rustix::net::recv(&self.netlink, &mut answer, RecvFlags::empty())?;
+            let answer = answer.get(..got).unwrap_or_default();
+            if number(answer, 8)? == self.sequence {
+                return found(answer);
+            }
+        }
+    }
+}
+
+/// `nlmsghdr` and `inet_diag_req_v2`, without attributes: any state, any cookie.
+fn request(sequence: u32, family: Family, local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+    let interface = match (local, peer) {
+        (SocketAddr::V6(local), SocketAddr::V6(peer)) => local.scope_id().max(peer.scope_id()),
+        _ => 0,
+    };
+    let mut bytes = Vec::with_capacity(REQUEST_BYTES);
+    let length = u32::try_from(REQUEST_BYTES).unwrap_or_default();
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    let family = match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    };
+    bytes.extend([family, TCP, 0, 0]);
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend(local.port().to_be_bytes());
+    bytes.extend(peer.port().to_be_bytes());
+    bytes.extend(sixteen(local.ip()));
+    bytes.extend(sixteen(peer.ip()));
+    bytes.extend(interface.to_ne_bytes());
+    bytes.extend([u8::MAX; 8]);
+    bytes
+}
+
+/// An address in the room of the longer kind.
+fn sixteen(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            bytes
+        }
+    }
+}
+
+fn found(answer: &[u8]) -> io::Result<Found> {
+    let kind = number(answer, 4)?.to_ne_bytes();
+    match u16::from_ne_bytes([kind[0], kind[1]]) {
+        SOCK_DIAG_BY_FAMILY => Ok(Found {
+            inode: number(answer, INODE_AT)?.into(),
+            unsent_bytes: number(answer, SEND_QUEUE_AT)?.into(),
+        }),
+        NLMSG_ERROR => {
+            let code = number(answer, HEADER_BYTES)?.cast_signed();
+            Err(io::Error::from_raw_os_error(code.saturating_neg()))
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The number of four bytes that stands there.
+fn number(answer: &[u8], at: usize) -> io::Result<u32> {
+    let bytes = answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes
+        .map(u32::from_ne_bytes)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
