@@ -366,7 +366,7 @@ impl<K: Sink> SinkDriver<K> {
             return Poll::Pending;
         }
         let unsent = self.sink.unsent_bytes();
-        if self.sink.is_busy() || unsent < self.unsent {
+        if self.sink.is_heard_out() || self.sink.is_busy() || unsent < self.unsent {
             self.progress();
         }
         self.unsent = unsent;

@@ -463,6 +463,8 @@ impl Half {
         if self.result.is_none() {
             let cause = EndpointError::new(ErrorKind::TimedOut, Blame::Peer, what);
             self.abort(FlowErrorKind::Stalled, cause, AbortReason::TimedOut);
+            // One that is over but for reading what nobody wants is over now.
+            self.flow.stop_discarding();
         }
     }
 

@@ -70,6 +70,12 @@ pub trait Sink {
         None
     }
 
+    /// Whether the far side wants no more and is waited for through what it still sends: nothing that it does not take is a
+    /// stall, and no drain deadline runs.
+    fn is_heard_out(&self) -> bool {
+        false
+    }
+
     /// Whether work of this machine's own is under way that ends by itself (a write or sync on a thread). A drain
     /// deadline does not run meanwhile.
     fn is_busy(&self) -> bool {
@@ -128,6 +134,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn unsent_bytes(&self) -> Option<u64> {
         (**self).unsent_bytes()
+    }
+    fn is_heard_out(&self) -> bool {
+        (**self).is_heard_out()
     }
     fn is_busy(&self) -> bool {
         (**self).is_busy()

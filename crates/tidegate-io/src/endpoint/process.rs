@@ -460,9 +460,11 @@ impl Sink for ProcessSink {
         self.poll_closed(cx)
     }
 
-    /// A child that reads no more is waited for through its output, which has limits of its own.
-    fn is_busy(&self) -> bool {
-        self.has_closed_input && !self.is_over
+    /// A child that reads no more, because it does not want to or because we have ended its input, is waited for through
+    /// its output, which has limits of its own. Once that is over, only its exit is to come.
+    fn is_heard_out(&self) -> bool {
+        let reads_no_more = self.has_closed_input || self.input.is_none();
+        self.reader == Reader::Ours && reads_no_more && !self.is_over && !self.child.is_output_over()
     }
 
     #[cfg(unix)]

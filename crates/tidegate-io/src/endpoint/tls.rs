@@ -375,6 +375,14 @@ impl Sink for TlsSink {
         lock(&self.engine).sink().unsent_bytes()
     }
 
+    fn is_heard_out(&self) -> bool {
+        lock(&self.engine).sink().is_heard_out()
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.engine).sink().is_busy()
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }

@@ -21,7 +21,7 @@ use crate::{Blame, Confirmation, EndpointError, ErrorKind, Sink, Source};
 /// How long a sink may take without any progress once the source has ended.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 
-/// How often a stopped flow looks whether the kernel has got rid of everything.
+/// How often a stopped flow looks whether the kernel has got rid of everything, at first.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
 /// How long a sink may go without progress when the source has failed and only what it had given is to go out.
@@ -220,13 +220,15 @@ impl<S: Source, K: Sink> Flow<S, K> {
             if now >= late && !self.sampled_progress(now) {
                 return Poll::Ready(self.late());
             }
+            let progress_at = self.clock().progress_at.unwrap_or(now);
             // Looked at four times a limit, because a shrinking send queue wakes nobody.
             let often = match self.phase {
-                Phase::Stopping(_) => STOP_LOOK.min(limit / 4),
+                // The more seldom the longer nothing has moved: many flows may be stopped at once.
+                Phase::Stopping(_) => STOP_LOOK.max((now - progress_at) / 4).min(limit / 4),
                 _ => limit / 4,
             };
             let clock = self.clock();
-            let look = (clock.progress_at.unwrap_or(now) + limit).min(now + often + Duration::from_millis(1));
+            let look = (progress_at + limit).min(now + often + Duration::from_millis(1));
             match clock.poll_until(cx, look) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) if self.stop_is_done() => return Poll::Ready(Verdict::Again),
@@ -262,13 +264,12 @@ impl<S: Source, K: Sink> Flow<S, K> {
     /// Whether something moved that nobody was woken for.
     fn sampled_progress(&mut self, now: Instant) -> bool {
         let unsent_bytes = self.sink.unsent_bytes();
-        // A relay that was stopped reads no more, so a child that is waited for through its output would never end.
-        let counts = match self.phase {
-            Phase::Moving => false,
-            Phase::Stopping(_) => !self.of_relay,
-            _ => true,
+        let busy = match self.phase {
+            Phase::Moving => self.sink.is_heard_out(),
+            // A relay that was stopped reads no more, so who is waited for through its output would never end.
+            Phase::Stopping(_) if self.of_relay => false,
+            _ => self.sink.is_heard_out() || self.sink.is_busy(),
         };
-        let busy = counts && self.sink.is_busy();
         let clock = self.clock();
         let shrank = matches!((clock.unsent_bytes, unsent_bytes), (Some(old), Some(new)) if new < old);
         clock.unsent_bytes = unsent_bytes;

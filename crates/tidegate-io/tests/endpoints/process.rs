@@ -365,39 +365,92 @@ async fn an_endless_sender_to_a_child_that_has_ended_can_be_left() {
     }
 }
 
-/// A child that reads no more and has more to say is no sink that hangs: the drain limit does not cut its output.
+/// A child that reads no more and has more to say is no sink that hangs, be it that it closed its input, with bytes for it
+/// left over or none, or that it was given everything: neither the drain limit nor the stall limit cuts its output.
 #[tokio::test]
-async fn a_child_that_closed_its_input_may_outlive_the_drain_limit() {
+async fn a_child_that_reads_no_more_may_outlive_the_limits() {
     use std::io::Write;
 
     const LIMIT: Duration = Duration::from_millis(50);
-    let folder = tempfile::tempdir().unwrap();
-    let (closed, word) = (folder.path().join("closed"), folder.path().join("word"));
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, &word, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    let mut tell = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&word)
-        .unwrap();
-    let line = format!(
-        "exec 0<&-; : >'{}'; read word <'{}'; echo late",
-        closed.display(),
-        word.display()
-    );
-    let child = Process::shell(line).into_duplex().unwrap();
-    until("the input is closed", || closed.exists()).await;
+    for (reads, bytes) in [
+        ("exec 0<&-", 2),
+        ("exec 0<&-", 4_000_000),
+        ("cat >/dev/null", 4_000_000),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (reached, word) = (folder.path().join("reached"), folder.path().join("word"));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &word, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let mut tell = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&word)
+            .unwrap();
+        let line = format!(
+            "{reads}; : >'{}'; read word <'{}'; echo late",
+            reached.display(),
+            word.display()
+        );
+        let child = Process::shell(line).into_duplex().unwrap();
+        let (sink, seen) = MemorySink::new();
+        let ours = Duplex {
+            source: Box::new(MemorySource::new(pattern(bytes))),
+            sink: Box::new(sink),
+        };
+        if reads == "exec 0<&-" {
+            until("the input is closed", || reached.exists()).await;
+        }
+        let mut running = tokio::spawn(Relay::new(ours, child).drain(LIMIT).stall(LIMIT).run());
+        until("it reads no more", || reached.exists() || running.is_finished()).await;
+        let early = tokio::time::timeout(LIMIT * 8, &mut running).await;
+        assert!(early.is_err(), "{reads}, {bytes} bytes: cut: {early:?}");
+        tell.write_all(b"go\n").unwrap();
+        within(running).await.unwrap().unwrap();
+        assert_eq!((seen.bytes(), seen.is_finished()), (b"late\n".to_vec(), true));
+    }
+}
+
+/// And once it has said that there is no more to hear, it has the drain time to exit.
+#[tokio::test]
+async fn a_child_that_ended_its_output_and_stays_is_not_waited_for_for_ever() {
     let (sink, seen) = MemorySink::new();
     let ours = Duplex {
         source: Box::new(MemorySource::new(&b"hi"[..])),
         sink: Box::new(sink),
     };
-    let mut running = tokio::spawn(Relay::new(ours, child).drain(LIMIT).run());
-    let early = tokio::time::timeout(LIMIT * 8, &mut running).await;
-    assert!(early.is_err(), "cut: {early:?}");
-    tell.write_all(b"go\n").unwrap();
-    within(running).await.unwrap().unwrap();
-    assert_eq!((seen.bytes(), seen.is_finished()), (b"late\n".to_vec(), true));
+    let child = Process::shell("cat; exec 1>&-; sleep 1000")
+        .into_duplex()
+        .unwrap();
+    let relay = Relay::new(ours, child).drain(Duration::from_millis(50));
+    let error = within(relay.run()).await.unwrap_err();
+    assert_eq!(error.error.cause.kind, ErrorKind::TimedOut, "{error}");
+    assert_eq!(seen.bytes(), b"hi");
+}
+
+/// What nobody wants is not read for longer than the relay may be idle, or linger.
+#[tokio::test]
+async fn reading_what_nobody_wants_is_idle() {
+    const LIMIT: Duration = Duration::from_millis(50);
+    let limits: [fn(Relay) -> Relay; 2] = [
+        |relay| relay.idle(LIMIT),
+        |relay| relay.half_close(HalfClose::Linger(LIMIT)),
+    ];
+    for limit in limits {
+        let listener = tidegate_io::endpoint::tcp::Listener::bind("127.0.0.1:0")
+            .await
+            .unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let sending = std::thread::spawn(move || {
+            let piece = pattern(50_000);
+            while std::io::Write::write_all(&mut &client, &piece).is_ok() {}
+        });
+        let near = tidegate_io::endpoint::tcp::duplex(listener.accept().await.unwrap().0);
+        let child = Process::exec("head", ["-c", "10"]).into_duplex().unwrap();
+        let relay = Relay::new(near, child).drain(Duration::from_secs(3600));
+        let report = within(limit(relay).run()).await.unwrap();
+        assert_eq!(report.b_to_a.bytes_sent, 10);
+        sending.join().unwrap();
+    }
 }
 
 /// CASES 55: a child that echoes, read with pauses.

@@ -152,6 +152,10 @@ impl Supervised {
         self.orders.is_output_over.send_replace(true);
     }
 
+    pub(super) fn is_output_over(&self) -> bool {
+        *self.orders.is_output_over.borrow()
+    }
+
     /// As [`poll_ending`](Self::poll_ending), and once the output is over too.
     pub(super) fn poll_all_over(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Ending>>> {
         let stage = &self.stage;
