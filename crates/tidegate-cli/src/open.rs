@@ -14,6 +14,8 @@ mod pages;
 #[cfg(feature = "ftp")]
 pub(crate) mod remote_file;
 mod same;
+#[cfg_attr(windows, path = "open/system_windows.rs")]
+mod system;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(feature = "http")]

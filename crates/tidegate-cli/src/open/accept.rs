@@ -4,26 +4,19 @@
 
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::AbortReason;
-#[cfg(windows)]
-use tidegate_io::endpoint::npipe;
 use tidegate_io::endpoint::tcp;
 #[cfg(feature = "tls")]
 use tidegate_io::endpoint::tls::{Server as TlsServer, Tls};
-#[cfg(unix)]
-use tidegate_io::endpoint::unix;
 use tidegate_io::{Duplex, EndpointError, Sink};
 use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 
 #[cfg(feature = "tls")]
 use super::tls;
-use super::{BoxSink, BoxSource, join, not_here};
+use super::{BoxSink, BoxSource, join, system};
 use crate::address::{Address, Place, Scheme};
 use crate::settings::EndSettings;
 
@@ -41,10 +34,7 @@ pub(crate) struct Acceptor {
 
 enum Listener {
     Tcp(tcp::Listener),
-    #[cfg(unix)]
-    Unix(unix::Listener),
-    #[cfg(windows)]
-    Pipe(npipe::Listener),
+    System(system::Listener),
     #[cfg(feature = "tls")]
     Tls(tcp::Listener, TlsServer),
 }
@@ -58,18 +48,12 @@ impl Acceptor {
             (Scheme::TcpListen, Place::HostPort { host, port }) => {
                 Listener::Tcp(tcp::Listener::bind(&join(host, *port)).await?)
             }
-            #[cfg(unix)]
-            (Scheme::UnixListen, Place::Path(path)) => Listener::Unix(unix::Listener::bind(path).await?),
-            #[cfg(windows)]
-            (Scheme::NamedPipeListen, Place::Path(path)) => {
-                Listener::Pipe(npipe::Listener::bind(&path.to_string_lossy())?)
-            }
             #[cfg(feature = "tls")]
             (Scheme::TlsListen, Place::HostPort { host, port }) => {
                 let server = tls::server(address, &ends.tls)?;
                 Listener::Tls(tcp::Listener::bind(&join(host, *port)).await?, server)
             }
-            _ => return Err(not_here(address)),
+            _ => Listener::System(system::Listener::bind(address).await?),
         };
         Ok(Self { listener })
     }
@@ -84,10 +68,7 @@ impl Acceptor {
             Listener::Tcp(listener) => at("tcp-listen", listener),
             #[cfg(feature = "tls")]
             Listener::Tls(listener, _) => at("tls-listen", listener),
-            #[cfg(unix)]
-            Listener::Unix(listener) => format!("unix-listen:{}", listener.path().display()),
-            #[cfg(windows)]
-            Listener::Pipe(listener) => format!("npipe-listen:{}", listener.name()),
+            Listener::System(listener) => listener.address(),
         }
     }
 
@@ -101,16 +82,13 @@ impl Acceptor {
                     stream: Stream::Tcp(stream, peer),
                 }
             }
-            #[cfg(unix)]
-            Listener::Unix(listener) => Accepted {
-                peer: Peer::Other(listener.path().display().to_string().into()),
-                stream: Stream::Unix(listener.accept().await?),
-            },
-            #[cfg(windows)]
-            Listener::Pipe(listener) => Accepted {
-                peer: Peer::Other(listener.name().into()),
-                stream: Stream::Pipe(listener.accept().await?),
-            },
+            Listener::System(listener) => {
+                let connection = listener.accept().await?;
+                Accepted {
+                    peer: Peer::Other(Arc::clone(connection.name())),
+                    stream: Stream::System(connection),
+                }
+            }
             #[cfg(feature = "tls")]
             Listener::Tls(listener, server) => {
                 let (stream, peer) = listener.accept().await?;
@@ -156,10 +134,7 @@ pub(crate) struct Accepted {
 
 enum Stream {
     Tcp(TcpStream, SocketAddr),
-    #[cfg(unix)]
-    Unix(UnixStream),
-    #[cfg(windows)]
-    Pipe(npipe::NamedPipe),
+    System(system::Connection),
     /// Before its handshake.
     #[cfg(feature = "tls")]
     Tls(TcpStream, TlsServer),
@@ -175,10 +150,7 @@ impl Accepted {
     pub(crate) fn refuse(self) {
         let mut end = match self.stream {
             Stream::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => unix::duplex(stream, Path::new(&self.peer.to_string())),
-            #[cfg(windows)]
-            Stream::Pipe(pipe) => npipe::duplex(pipe),
+            Stream::System(connection) => connection.into_duplex(),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, _) => tcp::duplex(stream),
         };
@@ -189,10 +161,7 @@ impl Accepted {
     pub(crate) async fn greet(self, timeout: Duration) -> Result<Duplex, EndpointError> {
         Ok(match self.ready(timeout).await? {
             Connection::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
-            #[cfg(unix)]
-            Connection::Unix(stream, path) => unix::duplex(stream, Path::new(&path)),
-            #[cfg(windows)]
-            Connection::Pipe(pipe) => npipe::duplex(pipe),
+            Connection::System(connection) => connection.into_duplex(),
             #[cfg(feature = "tls")]
             Connection::Tls(session) => session.into_duplex(),
         })
@@ -201,10 +170,7 @@ impl Accepted {
     async fn ready(self, timeout: Duration) -> Result<Connection, EndpointError> {
         Ok(match self.stream {
             Stream::Tcp(stream, peer) => Connection::Tcp(stream, peer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => Connection::Unix(stream, self.peer.to_string()),
-            #[cfg(windows)]
-            Stream::Pipe(pipe) => Connection::Pipe(pipe),
+            Stream::System(connection) => Connection::System(connection),
             #[cfg(feature = "tls")]
             Stream::Tls(stream, server) => {
                 let server = server.handshake_timeout(timeout);
@@ -219,10 +185,7 @@ impl Accepted {
 /// A connection over which bytes can go.
 pub(super) enum Connection {
     Tcp(TcpStream, SocketAddr),
-    #[cfg(unix)]
-    Unix(UnixStream, String),
-    #[cfg(windows)]
-    Pipe(npipe::NamedPipe),
+    System(system::Connection),
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
 }
@@ -231,10 +194,7 @@ impl Connection {
     pub(super) fn source(self) -> BoxSource {
         match self {
             Self::Tcp(stream, _) => Box::new(tcp::source(stream)),
-            #[cfg(unix)]
-            Self::Unix(stream, path) => Box::new(unix::source(stream, Path::new(&path))),
-            #[cfg(windows)]
-            Self::Pipe(pipe) => Box::new(npipe::source(pipe)),
+            Self::System(connection) => connection.into_source(),
             #[cfg(feature = "tls")]
             Self::Tls(session) => Box::new(session.into_source()),
         }
@@ -243,10 +203,7 @@ impl Connection {
     pub(super) fn sink(self) -> BoxSink {
         match self {
             Self::Tcp(stream, _) => Box::new(tcp::sink(stream)),
-            #[cfg(unix)]
-            Self::Unix(stream, path) => Box::new(unix::sink(stream, Path::new(&path))),
-            #[cfg(windows)]
-            Self::Pipe(pipe) => Box::new(npipe::sink(pipe)),
+            Self::System(connection) => connection.into_sink(),
             #[cfg(feature = "tls")]
             Self::Tls(session) => Box::new(session.into_sink()),
         }

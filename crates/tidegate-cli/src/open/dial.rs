@@ -5,23 +5,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-#[cfg(windows)]
-use tidegate_io::endpoint::npipe;
-#[cfg(any(unix, windows))]
 use tidegate_io::endpoint::stdio::standard_io;
 use tidegate_io::endpoint::tcp;
 #[cfg(feature = "tls")]
 use tidegate_io::endpoint::tls::Tls;
-#[cfg(unix)]
-use tidegate_io::endpoint::{fd::Descriptor, unix};
 use tidegate_io::{Duplex, EndpointError};
 
 use super::accept::Acceptor;
-#[cfg(any(unix, windows))]
 use super::local::process;
 #[cfg(feature = "tls")]
 use super::tls;
-use super::{BoxSink, BoxSource, join, not_here};
+use super::{BoxSink, BoxSource, join, system};
 use crate::address::{Address, Place, Scheme};
 use crate::settings::EndSettings;
 
@@ -37,21 +31,13 @@ pub(super) async fn source(
         (Scheme::Tcp, Place::HostPort { host, port }) => {
             Box::new(tcp::source(tcp::connect(&join(host, *port), timeout).await?))
         }
-        #[cfg(unix)]
-        (Scheme::Unix, Place::Path(path)) => {
-            Box::new(unix::source(unix::connect(path, timeout).await?, path))
-        }
-        #[cfg(windows)]
-        (Scheme::NamedPipe, Place::Path(path)) => Box::new(npipe::source(
-            npipe::connect(&path.to_string_lossy(), timeout).await?,
-        )),
         #[cfg(feature = "tls")]
         (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
             tls_connect(address, host, *port, ends, timeout)
                 .await?
                 .into_source(),
         ),
-        _ => return Err(not_here(address)),
+        _ => system::Connection::open(address, timeout).await?.into_source(),
     })
 }
 
@@ -67,19 +53,13 @@ pub(super) async fn sink(
         (Scheme::Tcp, Place::HostPort { host, port }) => {
             Box::new(tcp::sink(tcp::connect(&join(host, *port), timeout).await?))
         }
-        #[cfg(unix)]
-        (Scheme::Unix, Place::Path(path)) => Box::new(unix::sink(unix::connect(path, timeout).await?, path)),
-        #[cfg(windows)]
-        (Scheme::NamedPipe, Place::Path(path)) => Box::new(npipe::sink(
-            npipe::connect(&path.to_string_lossy(), timeout).await?,
-        )),
         #[cfg(feature = "tls")]
         (Scheme::Tls, Place::HostPort { host, port }) => Box::new(
             tls_connect(address, host, *port, ends, timeout)
                 .await?
                 .into_sink(),
         ),
-        _ => return Err(not_here(address)),
+        _ => system::Connection::open(address, timeout).await?.into_sink(),
     })
 }
 
@@ -154,30 +134,22 @@ impl Dialler {
                     )),
                 }
             }
-            #[cfg(unix)]
-            (Scheme::Unix, Place::Path(path)) => {
-                Ok(unix::duplex(unix::connect(path, self.timeout).await?, path))
+            (Scheme::Unix | Scheme::NamedPipe, _) => {
+                let connection = system::Connection::open(&self.address, self.timeout).await?;
+                Ok(connection.into_duplex())
             }
-            #[cfg(windows)]
-            (Scheme::NamedPipe, Place::Path(path)) => Ok(npipe::duplex(
-                npipe::connect(&path.to_string_lossy(), self.timeout).await?,
-            )),
             #[cfg(feature = "tls")]
             (Scheme::Tls, Place::HostPort { host, port }) => {
-                let client = self.tls.as_ref().ok_or_else(|| not_here(&self.address))?;
+                let client = self.tls.as_ref().ok_or_else(|| super::not_here(&self.address))?;
                 let stream = tcp::connect(&join(host, *port), self.timeout).await?;
                 let name = self.address.option("name").unwrap_or(host);
                 Ok(Box::pin(client.connect(tcp::duplex(stream), name))
                     .await?
                     .into_duplex())
             }
-            #[cfg(any(unix, windows))]
             (Scheme::Stdio, _) => standard_io(),
-            #[cfg(unix)]
-            (Scheme::Fd, Place::Number(number)) => Descriptor::adopt(*number)?.into_duplex(),
-            #[cfg(any(unix, windows))]
             (Scheme::Exec | Scheme::Shell, place) => process(place, &self.address)?.into_duplex(),
-            _ => Err(not_here(&self.address)),
+            _ => system::duplex(&self.address),
         }
     }
 }

@@ -175,6 +175,7 @@ impl FileSource {
 
     #[cfg(not(target_os = "linux"))]
     fn read_cached(&mut self, _space: &mut [u8]) -> Option<io::Result<usize>> {
+        debug_assert!(!self.nowait, "there is no such read here");
         None
     }
 
