@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{Control, PATIENCE, Served, noise, reset, until, writable};
@@ -11,7 +10,7 @@ use tidegate_ftp::client::{ClientOptions, FtpUrl, Put, Resume, get, put, size};
 use tidegate_ftp::server::{Limits, ServeOptions};
 use tidegate_io::{Buffers, Held, LaneChoice, Sink, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 /// A file that takes no room on the disk.
 fn sparse(served: &Served, name: &str, bytes: u64) {
@@ -21,8 +20,9 @@ fn sparse(served: &Served, name: &str, bytes: u64) {
         .unwrap();
 }
 
-async fn from_address(local: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
+#[cfg(target_os = "linux")] // All of 127.0.0.0/8 is ours there.
+async fn from_address(local: &str, to: std::net::SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind(local.parse().unwrap())?;
     socket.connect(to).await
 }

@@ -1,5 +1,6 @@
 //! Other people's clients against our server: curl, lftp, Python's ftplib and Twisted's; plain and under TLS, active and
 //! passive, IPv4 and IPv6.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -153,11 +153,11 @@ mod tests {
             ("/a/.", "a", Shape::Directory),
             ("/%61%2Etxt", "a.txt", Shape::Name),
             ("/%252e%252e/x", "%2e%2e/x", Shape::Name),
-            ("/...", "...", Shape::Name),
+            ("/...a", "...a", Shape::Name),
             ("/a..b", "a..b", Shape::Name),
         ] {
             let decoded = decode(path).unwrap();
-            assert_eq!(decoded.relative.to_str(), Some(expected), "{path}");
+            assert_eq!(decoded.relative, PathBuf::from(expected), "{path}");
             assert_eq!(decoded.shape, shape, "{path}");
         }
     }
@@ -189,6 +189,32 @@ mod tests {
         }
         assert_eq!(decode("/d/.tidegate-part-1"), Err(BadPath::Reserved));
         assert_eq!(decode("/d/%2etidegate-part-1"), Err(BadPath::Reserved));
+    }
+
+    /// A name that the system would take for something else.
+    #[test]
+    fn devices_streams_and_ends_that_vanish_are_no_names_on_windows() {
+        for path in [
+            "/...",
+            "/a.",
+            "/a%20",
+            "/CON",
+            "/aux.txt",
+            "/d/Com1",
+            "/nul%20.x",
+            "/a:stream",
+            "/C:",
+            "/a%2A",
+            "/a%3F",
+            "/%01",
+            "/%ff",
+        ] {
+            assert_eq!(decode(path) == Err(BadPath::Name), cfg!(windows), "{path}");
+        }
+        for path in ["/console", "/auxiliary.txt", "/com", "/a.b", "/%C3%BC"] {
+            let is_device = cfg!(windows) && path == "/com";
+            assert_eq!(decode(path).is_err(), is_device, "{path}");
+        }
     }
 
     proptest! {

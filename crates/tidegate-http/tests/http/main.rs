@@ -9,5 +9,6 @@ mod covered;
 mod crowd;
 mod faults;
 mod laws;
+#[cfg(unix)]
 mod peers;
 mod static_files;

@@ -100,11 +100,8 @@ async fn nginx(program: &Path, home: &Path, server: &str) -> tokio::process::Chi
 
 /// nginx drops root for a user that may not enter a private directory.
 fn open_to_all(dir: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
-    }
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 #[tokio::test]
