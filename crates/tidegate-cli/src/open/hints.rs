@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tidegate_io::{EndpointError, ErrorKind, Side};
 
+use super::system;
 use crate::address::habits::{self, Meant};
 use crate::address::{Address, Place, Scheme};
 use crate::report::Failure;
@@ -27,10 +28,7 @@ fn hint(side: Side, address: &Address, error: &EndpointError) -> Option<String> 
         (Side::Sink, ErrorKind::Exists) if error.what.contains("exists") => {
             Some("--force replaces it, --append adds to it".to_owned())
         }
-        (Side::Source, _) if path.is_dir() => Some(format!(
-            "for a directory: 'exec:tar c {}'",
-            shell_words::quote(&path.display().to_string())
-        )),
+        (Side::Source, _) if path.is_dir() => Some(format!("for a directory: {}", system::tar_of(path))),
         (Side::Sink, _) if path.is_dir() => {
             Some(format!("name the file in it: {}", path.join("NAME").display()))
         }
@@ -68,11 +66,14 @@ mod tests {
         let open = ErrorKind::Open;
         assert_eq!(
             of(Side::Source, &dir, open, "is a directory"),
-            Some(format!("for a directory: 'exec:tar c {dir}'"))
+            Some(format!("for a directory: {}", system::tar_of(dir.as_ref())))
         );
         assert_eq!(
             of(Side::Sink, &dir, open, "is a directory"),
-            Some(format!("name the file in it: {dir}/NAME"))
+            Some(format!(
+                "name the file in it: {}",
+                Path::new(&dir).join("NAME").display()
+            ))
         );
         assert_eq!(
             of(Side::Sink, &format!("{dir}/no/x"), open, "not found"),

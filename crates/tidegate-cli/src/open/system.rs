@@ -135,3 +135,9 @@ fn identity(address: &Address, dash: &str) -> Option<(u64, u64)> {
     let found = found.ok()?;
     (FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then_some((found.st_dev, found.st_ino))
 }
+
+/// What a shell is told to make a directory a stream.
+pub(super) fn tar_of(folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    format!("'exec:tar c {}'", shell_words::quote(&folder))
+}

@@ -2,6 +2,7 @@
 //!
 //! Its counterpart is `system.rs`, with the same names: nobody else in here asks which system it is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,5 +101,14 @@ pub(super) fn are_one_file(source: &Address, sink: &Address) -> bool {
     match (std::fs::canonicalize(from), std::fs::canonicalize(to)) {
         (Ok(from), Ok(to)) => from == to,
         _ => false,
+    }
+}
+
+/// What a shell is told to make a directory a stream.
+pub(super) fn tar_of(folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    match folder.contains(' ') {
+        true => format!(r#""exec:tar c \"{folder}\"""#),
+        false => format!(r#""exec:tar c {folder}""#),
     }
 }
