@@ -1,4 +1,5 @@
-//! Standard input and output of Windows as a source, a sink, or one two-way transport: pipes, files and consoles.
+//! Standard input and output of Windows as a source, a sink, or one two-way transport: pipes, files and consoles; and any
+//! other handle that somebody made for waiting reads and writes, as an anonymous pipe is.
 //!
 //! Knows nothing of consoles' modes. Whoever started us made these handles, and not for the completion port: a thread
 //! each reads and writes them. At a console, text goes through the standard library: UTF-8 on our side, whatever the
@@ -6,7 +7,8 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IsTerminal, Read, Write};
-use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -31,12 +33,12 @@ pub fn stdin() -> Result<StdinSource, EndpointError> {
         true => Input::Console,
         false => Input::Handle(copied(stdin.as_handle(), "stdin")?),
     };
-    Ok(StdinSource {
-        size: handle.rest_of_file(),
-        worker: None,
-        handle: Some(handle),
-        has_ended: false,
-    })
+    Ok(StdinSource::new(handle, "stdin"))
+}
+
+/// A handle that is read as standard input is: an anonymous pipe, a file. `name` is what errors call it.
+pub fn source_of(handle: OwnedHandle, name: &str) -> StdinSource {
+    StdinSource::new(Input::Handle(handle.into()), name)
 }
 
 /// Standard output: a pipe, a console or a file.
@@ -49,11 +51,12 @@ pub fn stdout() -> Result<StdoutSink, EndpointError> {
         true => Output::Console,
         false => Output::Handle(copied(stdout.as_handle(), "stdout")?),
     };
-    Ok(StdoutSink {
-        worker: None,
-        handle: Some(handle),
-        is_over: false,
-    })
+    Ok(StdoutSink::new(handle, "stdout"))
+}
+
+/// A handle that is written as standard output is: an anonymous pipe, a file. `name` is what errors call it.
+pub fn sink_of(handle: OwnedHandle, name: &str) -> StdoutSink {
+    StdoutSink::new(Output::Handle(handle.into()), name)
 }
 
 /// Standard input and output as the two ends of one transport.
@@ -112,6 +115,7 @@ impl Input {
 
 /// What comes through standard input.
 pub struct StdinSource {
+    name: Arc<str>,
     worker: Option<Worker<usize, io::Result<Option<Bytes>>>>,
     /// Until the thread has it.
     handle: Option<Input>,
@@ -120,6 +124,16 @@ pub struct StdinSource {
 }
 
 impl StdinSource {
+    fn new(handle: Input, name: &str) -> Self {
+        Self {
+            name: name.into(),
+            size: handle.rest_of_file(),
+            worker: None,
+            handle: Some(handle),
+            has_ended: false,
+        }
+    }
+
     fn started(&mut self) -> io::Result<&mut Worker<usize, io::Result<Option<Bytes>>>> {
         if let Some(mut handle) = self.handle.take() {
             let mut buffers = Buffers::default();
@@ -151,7 +165,7 @@ impl Source for StdinSource {
             Ok(worker) => ready!(worker.poll(cx, || max)),
             Err(error) => Err(error),
         };
-        let read = read.map_err(|error| EndpointError::io("cannot read stdin", error))?;
+        let read = read.map_err(|error| EndpointError::io(format!("cannot read {}", self.name), error))?;
         match &read {
             Some(bytes) => self.size = self.size.map(|size| size.saturating_sub(bytes.len() as u64)),
             None => self.has_ended = true,
@@ -171,7 +185,7 @@ impl Source for StdinSource {
     }
 
     fn name(&self) -> String {
-        "stdin".into()
+        self.name.to_string()
     }
 }
 
@@ -210,6 +224,7 @@ impl Output {
 
 /// What goes to standard output. An abort cannot be shown there: a pipe's reader sees an end, a file stays as it is.
 pub struct StdoutSink {
+    name: Arc<str>,
     worker: Option<Worker<Vec<Bytes>, io::Result<usize>>>,
     /// Until the thread has it.
     handle: Option<Output>,
@@ -217,6 +232,15 @@ pub struct StdoutSink {
 }
 
 impl StdoutSink {
+    fn new(handle: Output, name: &str) -> Self {
+        Self {
+            name: name.into(),
+            worker: None,
+            handle: Some(handle),
+            is_over: false,
+        }
+    }
+
     fn started(&mut self) -> io::Result<&mut Worker<Vec<Bytes>, io::Result<usize>>> {
         if let Some(mut handle) = self.handle.take() {
             self.worker = Some(Worker::spawn(move |pieces: Vec<Bytes>| handle.write(&pieces))?);
@@ -230,7 +254,7 @@ impl StdoutSink {
 impl Sink for StdoutSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         if self.is_over {
-            let what = "stdout was ended before";
+            let what = format!("{} was ended before", self.name);
             return Poll::Ready(Err(EndpointError::new(ErrorKind::Failed, Blame::Caller, what)));
         }
         let pieces = || held.pieces().take(SLICES_MAX).cloned().collect();
@@ -238,7 +262,7 @@ impl Sink for StdoutSink {
             Ok(worker) => ready!(worker.poll(cx, pieces)),
             Err(error) => Err(error),
         };
-        Poll::Ready(written.map_err(|error| EndpointError::io("cannot write stdout", error)))
+        Poll::Ready(written.map_err(|error| EndpointError::io(format!("cannot write {}", self.name), error)))
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
@@ -254,6 +278,6 @@ impl Sink for StdoutSink {
     }
 
     fn name(&self) -> String {
-        "stdout".into()
+        self.name.to_string()
     }
 }

@@ -17,7 +17,6 @@ use tidegate_io::{
 use tokio::runtime::Runtime;
 
 use crate::harness::{Ends, FarSide};
-use crate::laws;
 use crate::script::{Case, parse};
 use crate::support::within;
 use crate::world::{Rig, lock, play};
@@ -25,10 +24,14 @@ use crate::world::{Rig, lock, play};
 pub(crate) const TABLE: &str = include_str!("../../../tidegate/tests/cases/table.txt");
 
 /// Plays whatever fits any consumer, or one whose device takes parts of a piece.
-fn play_all(over: &Over) {
+pub(crate) fn play_all(over: &Over) {
+    play_those(over, fits);
+}
+
+pub(crate) fn play_those(over: &Over, fit: impl Fn(&Case) -> bool) {
     let mut failures = Vec::new();
     let mut played = 0;
-    for case in parse(TABLE).iter().filter(|case| fits(case)) {
+    for case in parse(TABLE).iter().filter(|case| fit(case)) {
         played += 1;
         if let Err(message) = play(case, Box::new(DescriptorRig::new(over, case))) {
             failures.push(format!(
@@ -53,49 +56,31 @@ pub(crate) fn fits(case: &Case) -> bool {
 
 /// Whether the far side can tell an abort from an end.
 #[derive(Clone, Copy, PartialEq)]
-enum Cut {
+pub(crate) enum Cut {
     Shown,
     NotShown,
 }
 
 /// Something to play over: its name, and how both ends are made.
-struct Over {
+pub(crate) struct Over {
     name: &'static str,
     cut: Cut,
     make: fn(&Runtime) -> Ends,
 }
 
-fn over(name: &'static str, cut: Cut, make: fn(&Runtime) -> Ends) -> Over {
+pub(crate) fn over(name: &'static str, cut: Cut, make: fn(&Runtime) -> Ends) -> Over {
     Over { name, cut, make }
 }
-
-/// Enough that nothing waits for the kernel's timers.
-const BUFFER_BYTES: usize = 256 * 1024;
 
 macro_rules! over_descriptors {
     ($($test:ident: $over:expr;)*) => {$(
         #[test]
         fn $test() {
-            play_all(&$over);
+            $crate::cases::play_all(&$over);
         }
     )*};
 }
-
-over_descriptors! {
-    the_scenarios_hold_over_tcp_connected: over("tcp, connected", Cut::Shown, laws::tcp_connected::<BUFFER_BYTES>);
-    the_scenarios_hold_over_tcp_accepted: over("tcp, accepted", Cut::Shown, laws::tcp_accepted::<BUFFER_BYTES>);
-    the_scenarios_hold_over_a_unix_socket: over("unix", Cut::NotShown, laws::unix_connected::<BUFFER_BYTES>);
-    the_scenarios_hold_over_a_fifo: over("pipe", Cut::NotShown, laws::fifo::<BUFFER_BYTES>);
-    the_scenarios_hold_over_an_inherited_pipe: over("fd, pipe", Cut::NotShown, laws::adopted_pipe::<BUFFER_BYTES>);
-    the_scenarios_hold_over_an_inherited_socket: over("fd, socket", Cut::NotShown, laws::adopted_socket::<BUFFER_BYTES>);
-    the_scenarios_hold_over_a_child: over("process", Cut::Shown, laws::child);
-}
-
-#[cfg(feature = "tls")]
-over_descriptors! {
-    the_scenarios_hold_over_tls_as_client: over("tls, client", Cut::Shown, laws::tls_client::<BUFFER_BYTES>);
-    the_scenarios_hold_over_tls_as_server: over("tls, server", Cut::Shown, laws::tls_server::<BUFFER_BYTES>);
-}
+pub(crate) use over_descriptors;
 
 /// What the valve lets through, and what the sink behind it was told.
 #[derive(Default)]

@@ -62,7 +62,7 @@ fn every_scenario_of_a_transport_is_played_or_exempt() {
 }
 
 /// `/// CASES 46, B22, D26: …`
-fn cited(source: &'static str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn cited(source: &'static str) -> impl Iterator<Item = &'static str> {
     let lines = source
         .lines()
         .filter_map(|line| line.trim().strip_prefix("/// CASES "));
@@ -81,7 +81,7 @@ fn every_defect_is_in_the_table_and_its_proof_exists() {
         let mut count = usize::from(proofs.contains("type"));
         for name in proofs.split('`').skip(1).step_by(2) {
             let is_there = TESTS.iter().any(|source| source.contains(&format!("fn {name}(")))
-                || include_str!("cases.rs").contains(name);
+                || include_str!("scenarios.rs").contains(name);
             assert!(is_there, "{numbers} names {name}, which does not exist");
             count += 1;
         }

@@ -4,11 +4,13 @@
 
 mod cases;
 mod coverage;
+mod coverage_windows;
 mod harness;
 mod laws;
 mod pipes;
 mod process;
 mod producers;
+mod scenarios;
 #[path = "../../../tidegate/tests/cases/script.rs"]
 mod script;
 mod socat;

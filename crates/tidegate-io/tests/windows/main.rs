@@ -2,16 +2,23 @@
 #![cfg(windows)]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../endpoints/cases.rs"]
 mod cases;
+mod group_c;
 #[path = "../endpoints/harness.rs"]
 mod harness;
 mod laws;
 mod npipe;
 mod process;
 mod reset;
+mod scenarios;
+#[path = "../../../tidegate/tests/cases/script.rs"]
+mod script;
 mod stdio;
 #[path = "../endpoints/support.rs"]
 mod support;
+#[path = "../../../tidegate/tests/cases/world.rs"]
+mod world;
 
 use std::path::PathBuf;
 

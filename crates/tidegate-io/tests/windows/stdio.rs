@@ -1,11 +1,16 @@
 //! Standard input and output as a child sees them: pipes and files. Consoles cannot be had here.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use tidegate_io::Confirmation;
+use tidegate::{AbortReason, ConsumerProtocol, FinishableConsumer, Marks};
+use tidegate_io::endpoint::stdio;
+use tidegate_io::transport::{Settings, open};
+use tidegate_io::{Confirmation, Duplex, SinkConsumer};
 
-use crate::support::{finish, pattern, read_all, within, write_all};
+use crate::support::{MemorySink, finish, pattern, read_all, until, within, write_all};
 use crate::{child, child_path};
 
 /// CASES 52 and 54 in our terms: what goes in through one pipe comes out through the other, whole, with a clean exit.
@@ -48,6 +53,33 @@ fn a_reader_of_standard_output_that_has_gone_is_an_error() {
         .unwrap();
     drop(running.stdout.take());
     let mut stdin = running.stdin.take().unwrap();
-    while std::io::Write::write_all(&mut stdin, &[7; 10_000]).is_ok() {}
+    while stdin.write_all(&[7; 10_000]).is_ok() {}
     assert_eq!(running.wait().unwrap().code(), Some(3));
+}
+
+/// D27: a transport over standard streams that is cut lets go of both, also of an input that it waits for.
+#[tokio::test]
+async fn a_cut_lets_go_of_both_standard_streams() {
+    let (input, mut feed) = std::io::pipe().unwrap();
+    let (mut drain, output) = std::io::pipe().unwrap();
+    let both = Duplex {
+        source: Box::new(stdio::source_of(input.into(), "stdin")),
+        sink: Box::new(stdio::sink_of(output.into(), "stdout")),
+    };
+    let (sink, seen) = MemorySink::new();
+    let received = Arc::new(SinkConsumer::spawn(sink, Marks::default()));
+    let (connection, opened) = open(both, Settings::default());
+    let running = tokio::spawn(opened.run(Arc::new(ConsumerProtocol::new(received))));
+    feed.write_all(b"first").unwrap();
+    until("it has read", || seen.bytes() == b"first").await;
+    connection.abort(AbortReason::Requested);
+    within(running).await.unwrap();
+    let gone = tokio::task::spawn_blocking(move || {
+        // A read that waits takes what comes next, and is the last.
+        while feed.write_all(b"more").is_ok() {}
+        let mut rest = Vec::new();
+        drain.read_to_end(&mut rest).map(|_| rest)
+    });
+    assert!(within(gone).await.unwrap().unwrap().is_empty());
+    assert_eq!(seen.bytes(), b"first", "read on after the cut");
 }

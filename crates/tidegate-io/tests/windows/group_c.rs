@@ -41,7 +41,7 @@ async fn every() -> Vec<Case> {
         name,
         consumer: Arc::new(SinkConsumer::spawn(sink, Marks::TWISTED)),
         far,
-        kept: kept,
+        kept,
     };
     let listener = tcp::Listener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -151,6 +151,20 @@ async fn case_57_and_61_the_high_mark_itself_does_not_pause() {
                 case.name
             );
         }
+    }
+}
+
+/// CASES 58: what is written while a write is under way follows it.
+#[tokio::test]
+async fn case_58_a_write_during_another_follows_it() {
+    for mut case in every().await {
+        let _ = case.consumer.write(Bytes::from_static(b"a")).unwrap();
+        tokio::task::yield_now().await;
+        let _ = case.consumer.write(Bytes::from_static(b"b")).unwrap();
+        case.consumer.finish();
+        let read = within(read_all(&mut *case.far)).await.unwrap();
+        assert_eq!(&read[..], b"ab", "{}", case.name);
+        case.confirmed().await;
     }
 }
 
@@ -307,7 +321,7 @@ async fn case_b20_lists_are_writes_like_any_other() {
         case.consumer.finish();
         let list = vec![Bytes::from_static(b"late"), Bytes::from_static(b"words")];
         let refused = case.consumer.write_list(list).unwrap_err();
-        let _ = refused;
+        assert_eq!(refused.data, ["late", "words"], "{}", case.name);
     }
 }
 
