@@ -381,6 +381,26 @@ async fn a_pipe_is_spliced_into_the_null_device_and_widened_for_bulk() {
     assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, 16 * MIB));
 }
 
+/// Its first read is tried before the runtime has said that there is anything, so it shows no handle at first.
+#[tokio::test]
+async fn an_inherited_pipe_is_spliced_after_its_first_bytes() {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let source = Descriptor::adopt(read.as_raw_fd())
+        .unwrap()
+        .into_source()
+        .unwrap();
+    drop(read);
+    let feeding = tokio::task::spawn_blocking(move || {
+        std::io::Write::write_all(&mut std::fs::File::from(write), &common::made(8 * MIB)).unwrap();
+    });
+    let (near, far) = tcp_pair().await;
+    let receiver = tokio::spawn(received(far));
+    let report = Flow::new(source, tcp::sink(near)).run().await.unwrap();
+    assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, 8 * MIB));
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(8 * MIB));
+    feeding.await.unwrap();
+}
+
 /// A sink that lets a kernel lane in for a while and then refuses it.
 struct Fickle {
     inner: tcp::TcpSink,

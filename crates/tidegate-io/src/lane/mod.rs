@@ -68,19 +68,31 @@ impl Kernel {
         bytes_read: u64,
     ) -> bool {
         if matches!(self.way, Way::Undecided) {
-            self.way = match (choice, source.lane_end(), sink.lane_end()) {
-                (LaneChoice::Copy, ..) => Way::Copy,
-                (_, Some(from), Some(to)) => match choose(choice, from.kind, to.kind) {
-                    Some(Lane::Splice) if choice == LaneChoice::Auto && bytes_read < BULK_BYTES => {
-                        Way::Undecided
-                    }
-                    Some(lane) => Self::enter(lane, from.kind, to.kind),
-                    None => Way::Copy,
-                },
-                _ => Way::Copy,
-            };
+            self.way = Self::decide(choice, source, sink, bytes_read);
         }
         !matches!(self.way, Way::Undecided | Way::Copy)
+    }
+
+    fn decide(choice: LaneChoice, source: &dyn Source, sink: &dyn Sink, bytes_read: u64) -> Way {
+        if choice == LaneChoice::Copy {
+            return Way::Copy;
+        }
+        let ends = source
+            .lane_end()
+            .and_then(|from| Some((from.kind, sink.lane_end()?.kind)));
+        let Some((from, to)) = ends else {
+            // An end that has no handle to show may have one after its first bytes.
+            return if bytes_read < BULK_BYTES {
+                Way::Undecided
+            } else {
+                Way::Copy
+            };
+        };
+        match choose(choice, from, to) {
+            Some(Lane::Splice) if choice == LaneChoice::Auto && bytes_read < BULK_BYTES => Way::Undecided,
+            Some(lane) => Self::enter(lane, from, to),
+            None => Way::Copy,
+        }
     }
 
     fn enter(lane: Lane, from: LaneKind, to: LaneKind) -> Way {
