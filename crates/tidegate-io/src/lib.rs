@@ -18,8 +18,8 @@
 //! | D31, D32, D33, D34 | TLS loses, doubles and reorders small writes, resumes early | scenarios: `the_scenarios_hold_over_tls_as_client` |
 //! | D35 | registering on a dead lower transport | scenarios: `the_scenarios_hold_over_tls_as_server` |
 //! | D36 | an upgrade to TLS while paused | `an_upgrade_to_tls_keeps_the_producer_and_its_pause` |
-//! | D37 | a fatal TLS error with a paused producer | `an_upgrade_that_fails_cuts_the_connection_and_says_why` |
-//! | D38 | TLS without a limit of its own | `a_peer_that_does_not_read_holds_the_writer` |
+//! | D37 | a fatal TLS error with a paused producer | `a_fatal_error_stops_a_paused_producer`, `an_upgrade_that_fails_cuts_the_connection_and_says_why` |
+//! | D38 | TLS without a limit of its own | `no_layer_holds_more_than_a_record_each_way`, `a_peer_that_does_not_read_holds_the_writer` |
 //! | D83, D84 | a forwarder that never closes its full side, or writes to a lost one | `a_forwarder_ends_the_full_side_after_all_was_delivered`, `a_forwarder_survives_data_for_a_side_that_is_gone` |
 //! | D106, D107 | a transform that leaves chunks out | `a_transform_may_leave_chunks_out` |
 //! | D108, D109, D110 | a file sender that goes on after its end, an error or a stop | `a_file_is_sent_a_chunk_a_pull`, `a_file_that_cannot_be_read_is_an_error`, `a_stopped_sender_produces_nothing` |

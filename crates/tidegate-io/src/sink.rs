@@ -64,6 +64,12 @@ pub trait Sink {
         Poll::Pending
     }
 
+    /// Bytes that a layer in here (TLS) has made of what it was shown and not got rid of. What they were made of does not
+    /// count as accepted before.
+    fn buffered_bytes(&self) -> usize {
+        0
+    }
+
     /// Bytes accepted but not yet gone, where the system can tell (the kernel's send queue). While it shrinks, a drain
     /// makes progress.
     fn unsent_bytes(&self) -> Option<u64> {
@@ -131,6 +137,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
         (**self).poll_hangup(cx)
+    }
+    fn buffered_bytes(&self) -> usize {
+        (**self).buffered_bytes()
     }
     fn unsent_bytes(&self) -> Option<u64> {
         (**self).unsent_bytes()

@@ -2,11 +2,12 @@
 //!
 //! Knows records and certificates, and nothing of what is below: that endpoint's own finish and abort stand. A
 //! connection that closes without TLS's own end is [`ErrorKind::Truncated`], never an end. Writing can end while reading
-//! goes on. `rustls` buffers one record at most, and a byte counts as accepted once its whole record was accepted
-//! below.
+//! goes on. One record each way is all that is buffered (`buffered_bytes` of either half counts it), and a byte counts as
+//! accepted once its whole record was accepted below.
 
 mod config;
 mod engine;
+mod records;
 mod trouble;
 
 use std::future::poll_fn;
@@ -299,6 +300,10 @@ impl Source for TlsSource {
         Poll::Ready(())
     }
 
+    fn buffered_bytes(&self) -> usize {
+        lock(&self.engine).bytes_in()
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -373,6 +378,10 @@ impl Sink for TlsSink {
 
     fn unsent_bytes(&self) -> Option<u64> {
         lock(&self.engine).sink().unsent_bytes()
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        lock(&self.engine).bytes_out()
     }
 
     fn is_heard_out(&self) -> bool {

@@ -27,11 +27,12 @@ const NOT_HERE: &[(&str, &str)] = &[
 ];
 
 /// Where named tests cite what they show.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
     include_str!("pipes.rs"),
     include_str!("process.rs"),
     include_str!("producers.rs"),
     include_str!("tls.rs"),
+    include_str!("tls_below.rs"),
     include_str!("transport.rs"),
     include_str!("twisted.rs"),
 ];

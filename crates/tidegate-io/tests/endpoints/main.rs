@@ -17,6 +17,8 @@ mod socat;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_below;
 mod transport;
 mod twisted;
 #[path = "../../../tidegate/tests/cases/world.rs"]

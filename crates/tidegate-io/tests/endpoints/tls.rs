@@ -81,7 +81,7 @@ impl Papers {
     }
 }
 
-async fn sockets() -> (Duplex, Duplex) {
+pub(crate) async fn sockets() -> (Duplex, Duplex) {
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (near, far) = tokio::join!(tcp::connect(&address, TIMEOUT), listener.accept());
@@ -93,7 +93,7 @@ async fn shake(client: &Client, server: &Server) -> (Result<Tls, EndpointError>,
     within(async { tokio::join!(client.connect(near, "localhost"), server.accept(far)) }).await
 }
 
-async fn pair() -> (Tls, Tls) {
+pub(crate) async fn pair() -> (Tls, Tls) {
     let papers = Papers::new();
     let server = Server::new(&papers.sign("localhost", |_| ()), &Options::default()).unwrap();
     let client = Client::new(&papers.options()).unwrap();

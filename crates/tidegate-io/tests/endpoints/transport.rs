@@ -26,7 +26,7 @@ async fn sockets() -> (Duplex, Duplex) {
 
 /// What a protocol of these tests does with what it hears.
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Does {
+pub(crate) enum Does {
     #[default]
     Nothing,
     Echo,
@@ -39,7 +39,7 @@ enum Does {
 
 /// Writes down what it hears.
 #[derive(Default)]
-struct Recorder {
+pub(crate) struct Recorder {
     does: Does,
     transport: OnceLock<Arc<dyn Transport>>,
     heard: Mutex<Vec<u8>>,
@@ -48,7 +48,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(does: Does) -> Arc<Self> {
+    pub(crate) fn new(does: Does) -> Arc<Self> {
         Arc::new(Self {
             does,
             ..Self::default()
@@ -57,13 +57,13 @@ impl Recorder {
     fn event(&self, event: char) {
         self.events.lock().unwrap().push(event);
     }
-    fn events(&self) -> String {
+    pub(crate) fn events(&self) -> String {
         self.events.lock().unwrap().clone()
     }
-    fn heard(&self) -> Vec<u8> {
+    pub(crate) fn heard(&self) -> Vec<u8> {
         self.heard.lock().unwrap().clone()
     }
-    fn transport(&self) -> &Arc<dyn Transport> {
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
         self.transport.get().unwrap()
     }
 }
@@ -269,7 +269,13 @@ async fn a_factory_may_refuse() {
 
 /// Listens to the signals.
 #[derive(Default)]
-struct Pushes(Mutex<String>);
+pub(crate) struct Pushes(Mutex<String>);
+
+impl Pushes {
+    pub(crate) fn heard(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl PushProducer for Pushes {
     fn pause_producing(&self) {

@@ -1,4 +1,4 @@
-//! One TLS session over any two-way endpoint: records in, records out, at most one of each on its way.
+//! One TLS session over any two-way endpoint: records in, records out, at most one of each on its way, and counted.
 //!
 //! Knows no certificates and no names of errors a handshake can have; `config.rs` does. A plaintext byte counts as
 //! accepted only once the whole record it travels in was accepted below: nothing is buffered that the gate does not
@@ -8,8 +8,9 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use rustls::Connection;
+use rustls::{Connection, IoState};
 
+use super::records::Records;
 use crate::{Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, Sink, Source};
 
 /// The plaintext of one record: what `rustls` may buffer each way.
@@ -35,6 +36,8 @@ pub(super) struct Engine {
     /// For ciphertext; what it lends is given back as soon as it is deciphered.
     buffers: Buffers,
     wire_in: Bytes,
+    /// What the session was given of a record that is not whole.
+    records: Records,
     wire_out: Held,
     /// Plaintext bytes in the record that `wire_out` holds.
     in_flight: usize,
@@ -53,6 +56,7 @@ impl Engine {
             sink: transport.sink,
             buffers: Buffers::default(),
             wire_in: Bytes::new(),
+            records: Records::default(),
             wire_out: Held::default(),
             in_flight: 0,
             phase: Phase::Handshake,
@@ -142,6 +146,21 @@ impl Engine {
         self.is_end_sent && self.wire_out.is_empty()
     }
 
+    /// What has come from below and was not read: of a record that is not whole, enciphered, of a whole one, plain.
+    pub(super) fn bytes_in(&mut self) -> usize {
+        self.wire_in.len() + self.records.partial_bytes() + self.state(IoState::plaintext_bytes_to_read)
+    }
+
+    /// What is on its way down: the record of bytes that do not count as accepted yet.
+    pub(super) fn bytes_out(&mut self) -> usize {
+        self.wire_out.len() + self.state(IoState::tls_bytes_to_write)
+    }
+
+    /// What the session itself says that it holds. Everything it was given was processed before: nothing else happens.
+    fn state(&mut self, count: impl FnOnce(&IoState) -> usize) -> usize {
+        self.session.process_new_packets().as_ref().map_or(0, count)
+    }
+
     pub(super) fn sink(&mut self) -> &mut (dyn Sink + Send) {
         &mut *self.sink
     }
@@ -192,7 +211,9 @@ impl Engine {
             let Some(lower) = &mut self.lower else {
                 return Poll::Ready(Err(self.cut_short()));
             };
-            match ready!(lower.poll_read(cx, &mut self.buffers, WIRE_BYTES)) {
+            // What is left of the record on its way and no more, so that one is all there ever is here.
+            let most = self.records.missing_bytes().unwrap_or(WIRE_BYTES);
+            match ready!(lower.poll_read(cx, &mut self.buffers, most)) {
                 Ok(Some(bytes)) => self.wire_in = bytes,
                 Ok(None) => {
                     // Tells the session that it has seen the end of the connection.
@@ -214,6 +235,7 @@ impl Engine {
             self.wire_in = Bytes::new();
             return Poll::Ready(Ok(()));
         }
+        self.records.saw(&self.wire_in[..taken]);
         self.wire_in.advance(taken);
         if self.wire_in.is_empty() {
             self.wire_in = Bytes::new();
