@@ -49,6 +49,40 @@ pub fn law_09_closing_waits(harness: &dyn Harness) {
         assert_eq!(late.data, "late", "law 9: the refused data was not given back");
     }
     dropped_after_finish(harness);
+    if harness.control() == Control::Open {
+        return not_shown(harness, "law 9", "the device cannot be kept from accepting");
+    }
+    for before in [Before::Open, Before::Finished] {
+        abort_passes_what_stands_still(harness, before);
+    }
+}
+
+/// How a stream is when it is aborted.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Before {
+    Open,
+    Finished,
+}
+
+/// An abort does not wait: not for what is held, not for a producer, not for a finish that waits itself.
+fn abort_passes_what_stands_still(harness: &dyn Harness, before: Before) {
+    let mut run = Run::new(harness, marks_of(2, 8));
+    let producer = Recorder::push(&run);
+    run.fill();
+    if before == Before::Finished {
+        run.consumer().finish();
+        run.quiet();
+    }
+    run.consumer().abort(AbortReason::Requested);
+    assert_eq!(producer.stops(), 1, "law 9: an abort waited to tell the producer");
+    run.until("law 9: an abort passes a device that stands still", |run| {
+        matches!(run.device.outcome(), Some(Err(_)))
+    });
+    run.device.allow(usize::MAX);
+    run.until(
+        "law 9: an abort that passed what was held is seen as a cut",
+        |run| run.device.end() == FarEnd::Cut,
+    );
 }
 
 /// Nobody is left to ask: what is held goes out all the same, or the stream is visibly cut.
