@@ -3,8 +3,8 @@
 //! All run on one thread in one runtime, with 64 KiB between the two sides. Chunks are clones of one `Bytes`, except
 //! through `duplex`, which copies. The targets: push at most a third of tokio's mpsc, pull at most half.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,8 @@ const WINDOW: usize = 64;
 
 /// Writes chunks until paused, and on when resumed.
 struct Source {
-    to: Weak<dyn Consumer>,
+    /// Held strongly: the circle is open again once the producer has unregistered.
+    to: Arc<dyn Consumer>,
     chunk: Bytes,
     left: AtomicUsize,
     paused: AtomicBool,
@@ -31,7 +32,7 @@ struct Source {
 impl Source {
     fn new(sender: &Sender, chunk: &Bytes) -> Arc<Self> {
         Arc::new(Self {
-            to: Arc::downgrade(&sender.consumer()),
+            to: sender.consumer(),
             chunk: chunk.clone(),
             left: AtomicUsize::new(CHUNKS),
             paused: AtomicBool::new(false),
@@ -39,22 +40,20 @@ impl Source {
     }
 
     /// Says whether there was one.
-    fn write(&self, to: &dyn Consumer) -> Option<Pressure> {
+    fn write(&self) -> Option<Pressure> {
         let left = self.left.load(Ordering::Relaxed);
         if left == 0 {
-            to.unregister_producer();
+            self.to.unregister_producer();
             return None;
         }
         self.left.store(left - 1, Ordering::Relaxed);
-        to.write(self.chunk.clone()).ok()
+        self.to.write(self.chunk.clone()).ok()
     }
 
     fn run(&self) {
-        if let Some(to) = self.to.upgrade() {
-            while !self.paused.load(Ordering::Relaxed) {
-                if self.write(&*to).is_none() {
-                    return;
-                }
+        while !self.paused.load(Ordering::Relaxed) {
+            if self.write().is_none() {
+                return;
             }
         }
     }
@@ -73,9 +72,7 @@ impl PushProducer for Source {
 
 impl PullProducer for Source {
     fn resume_producing(&self) {
-        if let Some(to) = self.to.upgrade() {
-            let _ = self.write(&*to);
-        }
+        let _ = self.write();
     }
     fn stop_producing(&self, _: StopReason) {}
 }
@@ -182,7 +179,7 @@ fn chunks(criterion: &mut Criterion) {
         Ok(runtime) => runtime,
         Err(error) => panic!("no runtime: {error}"),
     };
-    let chunk = Bytes::from(vec![7; CHUNK_BYTES]);
+    let chunk = Bytes::from_static(&[7; CHUNK_BYTES]);
     let mut group = criterion.benchmark_group("1_kib_chunks");
     group.throughput(Throughput::Elements(CHUNKS as u64));
     group

@@ -117,6 +117,7 @@ struct Queue {
 }
 
 impl Shell for Queue {
+    #[inline]
     fn settle(&mut self, gate: &mut Gate, later: &mut Later) {
         if let Some(reason) = gate.death() {
             if !self.dead.swap(true, Ordering::Relaxed) {
@@ -257,6 +258,11 @@ impl Receiver {
             bytes <= self.batch_bytes,
             "the device accepted more than it was shown"
         );
+        if bytes == self.batch_bytes {
+            self.batch_bytes = 0;
+            self.batch.clear();
+            return self.account(bytes);
+        }
         self.batch_bytes -= bytes;
         let mut rest = bytes;
         while let Some(front) = self.batch.front_mut() {
@@ -418,6 +424,35 @@ impl Shared {
         let _ = self.signals.change(|inner, _| end(&mut inner.gate, reason));
         drop(kept);
     }
+
+    /// Takes a write, all or nothing.
+    #[inline]
+    fn take<D>(
+        &self,
+        bytes: usize,
+        data: D,
+        push: impl FnOnce(&mut Queue, D, &mut Later),
+    ) -> Result<Pressure, WriteError<D>> {
+        // What comes out of the lock is a byte; a refusal and what was refused are moved only when there is one.
+        let mut data = Some(data);
+        let mut refused = None;
+        let pressure = self.signals.change(|inner, later| {
+            match inner.gate.admit(bytes) {
+                Ok(()) => {
+                    inner.gate.wrote(bytes);
+                    if let Some(data) = data.take() {
+                        push(&mut inner.shell, data, later);
+                    }
+                }
+                Err(refusal) => refused = Some(refusal),
+            }
+            inner.gate.pressure()
+        });
+        if let (Some(refusal), Some(data)) = (refused, data) {
+            return Err(WriteError { refusal, data });
+        }
+        Ok(pressure)
+    }
 }
 
 impl Consumer for Shared {
@@ -432,34 +467,23 @@ impl Consumer for Shared {
     }
 
     fn write(&self, data: Bytes) -> Result<Pressure, WriteError> {
-        self.signals.change(|inner, later| {
-            if let Err(refusal) = inner.gate.admit(data.len()) {
-                return Err(WriteError { refusal, data });
-            }
-            inner.gate.wrote(data.len());
-            inner.shell.push(data, later);
-            Ok(inner.gate.pressure())
-        })
+        self.take(data.len(), data, Queue::push)
     }
 
     fn write_list(&self, data: Vec<Bytes>) -> Result<Pressure, WriteError<Vec<Bytes>>> {
         let bytes = data
             .iter()
             .fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
-        self.signals.change(|inner, later| {
-            if let Err(refusal) = inner.gate.admit(bytes) {
-                return Err(WriteError { refusal, data });
-            }
-            inner.gate.wrote(bytes);
+        self.take(bytes, data, |queue, data, later| {
             for piece in data {
-                inner.shell.push(piece, later);
+                queue.push(piece, later);
             }
-            Ok(inner.gate.pressure())
         })
     }
 }
 
 impl Queue {
+    #[inline]
     fn push(&mut self, piece: Bytes, later: &mut Later) {
         if piece.is_empty() {
             later.discard([piece]);
@@ -475,6 +499,9 @@ impl Holding for Shared {
     }
 
     fn release(&self, reason: HoldReason) {
+        if mutants::is(Mutant::ReleaseBlindly) {
+            return self.signals.look(|inner| inner.gate.release(reason));
+        }
         self.signals.change(|inner, _| inner.gate.release(reason));
     }
 }

@@ -86,6 +86,14 @@ pub enum Signal {
     Stop(StopReason),
 }
 
+/// A [`Signal`] without its reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wants {
+    Pause,
+    Resume,
+    Stop,
+}
+
 /// What became of an attempt to register.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -105,6 +113,8 @@ pub struct Gate {
     held: usize,
     full: bool,
     holds: [u32; HoldReason::ALL.len()],
+    /// All of them together.
+    holds_out: u32,
     end: End,
     registration: Option<Registration>,
 }
@@ -144,6 +154,7 @@ impl Gate {
             held: 0,
             full: false,
             holds: [0; HoldReason::ALL.len()],
+            holds_out: 0,
             end: End::Open,
             registration: None,
         }
@@ -176,24 +187,37 @@ impl Gate {
     ///
     /// # Errors
     /// [`Refusal`]; nothing is counted then.
+    #[inline]
     pub fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let takes = match &self.end {
+            End::Open => true,
+            End::Finishing => self.registration.is_some(),
+            End::Closed | End::Dead(_) => false,
+        };
+        let fits = bytes == 0 || self.held == 0 || bytes <= self.marks.max().saturating_sub(self.held);
+        if takes && fits {
+            return Ok(());
+        }
+        Err(self.refuse())
+    }
+
+    #[cold]
+    fn refuse(&mut self) -> Refusal {
         match &self.end {
-            End::Dead(reason) => return Err(Refusal::Dead(reason.clone())),
-            End::Closed => return Err(Refusal::Finished),
-            End::Finishing if self.registration.is_none() => return Err(Refusal::Finished),
+            End::Dead(reason) => return Refusal::Dead(reason.clone()),
+            End::Closed => return Refusal::Finished,
+            End::Finishing if self.registration.is_none() => return Refusal::Finished,
             End::Finishing | End::Open => {}
         }
-        if bytes > 0 && self.held > 0 && bytes > self.marks.max().saturating_sub(self.held) {
-            if let Some(registration) = &mut self.registration {
-                registration.refused = true;
-            }
-            let (held, max) = (self.held, self.marks.max());
-            return Err(Refusal::OverMax { held, max });
+        if let Some(registration) = &mut self.registration {
+            registration.refused = true;
         }
-        Ok(())
+        let (held, max) = (self.held, self.marks.max());
+        Refusal::OverMax { held, max }
     }
 
     /// A write of `bytes` was taken, after [`admit`](Self::admit). Zero is inert.
+    #[inline]
     pub fn wrote(&mut self, bytes: usize) {
         if bytes == 0 || self.is_over() {
             return;
@@ -214,6 +238,7 @@ impl Gate {
     ///
     /// # Panics
     /// If fewer are held: the shell's account is wrong.
+    #[inline]
     pub fn drained(&mut self, bytes: usize) {
         if self.is_over() {
             return;
@@ -238,6 +263,7 @@ impl Gate {
     /// One more reason not to run.
     pub fn hold(&mut self, reason: HoldReason) {
         self.holds[reason.index()] += 1;
+        self.holds_out += 1;
     }
 
     /// Balances one [`hold`](Self::hold) of the same reason.
@@ -248,6 +274,7 @@ impl Gate {
         let count = &mut self.holds[reason.index()];
         assert!(*count > 0, "a hold was released twice");
         *count -= 1;
+        self.holds_out -= 1;
     }
 
     /// The writer says that the stream is complete. Idempotent.
@@ -320,28 +347,41 @@ pub enum Ended {
 impl Gate {
     /// The one signal the registration must be told now, if any.
     pub fn due(&self) -> Option<Signal> {
+        Some(match (self.wants()?, &self.end) {
+            (Wants::Pause, _) => Signal::Pause,
+            (Wants::Resume, _) => Signal::Resume,
+            (Wants::Stop, End::Dead(reason)) => Signal::Stop(reason.clone()),
+            (Wants::Stop, _) => return None,
+        })
+    }
+
+    /// Which signal that is, without the reason of a stop.
+    #[inline]
+    pub(crate) fn wants(&self) -> Option<Wants> {
         let registration = self.registration?;
-        if let End::Dead(reason) = &self.end {
-            return Some(Signal::Stop(reason.clone()));
+        if let End::Dead(_) = &self.end {
+            return Some(Wants::Stop);
         }
         let waits = registration.refused && self.held > 0;
         match registration.told {
-            Told::Running if waits || self.pauses() => Some(Signal::Pause),
-            Told::Paused if !waits && !self.pauses() => Some(Signal::Resume),
-            Told::NeverAsked if !self.is_on_hold() => Some(Signal::Resume),
+            Told::Running if waits || self.pauses() => Some(Wants::Pause),
+            Told::Paused if !waits && !self.pauses() => Some(Wants::Resume),
+            Told::NeverAsked if !self.is_on_hold() => Some(Wants::Resume),
             Told::Answered if !waits && !self.pauses() && self.held <= self.marks.low() => {
-                Some(Signal::Resume)
+                Some(Wants::Resume)
             }
             Told::Running | Told::Paused | Told::NeverAsked | Told::Asked | Told::Answered => None,
         }
     }
 
     /// The stream is finished, drained and has no producer any more: the shell may pass the end on.
+    #[inline]
     pub fn closing(&self) -> bool {
         matches!(self.end, End::Finishing) && self.registration.is_none() && self.held == 0
     }
 
     /// Bytes accepted and not yet taken by the device.
+    #[inline]
     pub fn held(&self) -> usize {
         self.held
     }
@@ -352,6 +392,7 @@ impl Gate {
     }
 
     /// What a writer is answered.
+    #[inline]
     pub fn pressure(&self) -> Pressure {
         if self.pauses() {
             Pressure::Full
@@ -397,11 +438,13 @@ impl Gate {
     }
 
     /// Whether the end was passed on, or the stream died.
+    #[inline]
     pub fn is_over(&self) -> bool {
         matches!(self.end, End::Closed | End::Dead(_))
     }
 
     /// Why the stream died, if it did.
+    #[inline]
     pub fn death(&self) -> Option<&StopReason> {
         match &self.end {
             End::Dead(reason) => Some(reason),
@@ -409,10 +452,12 @@ impl Gate {
         }
     }
 
+    #[inline]
     fn is_on_hold(&self) -> bool {
-        self.holds.iter().any(|count| *count > 0)
+        self.holds_out > 0
     }
 
+    #[inline]
     fn pauses(&self) -> bool {
         self.full || self.is_on_hold()
     }

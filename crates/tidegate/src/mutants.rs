@@ -14,6 +14,14 @@ pub enum Mutant {
     NoSecondLook,
     /// A receiver leaves its waker without looking again.
     WaitBlindly,
+    /// Who registers asks before it takes the lock whether the stream is over, and not again.
+    RegisterBlindly,
+    /// Who releases a hold leaves it to others to look what is due.
+    ReleaseBlindly,
+    /// A resume that was decided ahead is taken in two steps: looked at, then cleared.
+    TakeInTwoSteps,
+    /// A resume that was decided ahead stays decided, whatever changes.
+    NothingIsRevoked,
     /// A stage that is told to wait does not mind a poke that came while it asked.
     PokeIsForgotten,
 }

@@ -33,6 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::StopReason;
+use crate::gate::Signal;
 
 /// Produces on its own until paused. Starts unpaused. (Twisted: `IPushProducer`.)
 pub trait PushProducer: Send + Sync {
@@ -70,6 +71,17 @@ impl Producer {
     /// Wraps a pull producer.
     pub fn pull(producer: Arc<impl PullProducer + 'static>) -> Self {
         Self::Pull(producer)
+    }
+
+    /// Calls the handler of a signal that was due.
+    pub(crate) fn tell(&self, signal: Signal) {
+        match (self, signal) {
+            (Self::Push(push), Signal::Pause) => push.pause_producing(),
+            (Self::Push(push), Signal::Resume) => push.resume_producing(),
+            (Self::Pull(pull), Signal::Resume) => pull.resume_producing(),
+            (_, Signal::Stop(reason)) => self.stop(reason),
+            (Self::Pull(_), Signal::Pause) => unreachable!("the gate never pauses a pull producer"),
+        }
     }
 
     /// Tells the producer, whichever its kind, to stop for good.

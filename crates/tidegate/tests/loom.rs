@@ -234,6 +234,147 @@ fn a_pull_against_a_hold_is_not_lost() {
     pull_against_hold(Mutant::None);
 }
 
+/// Answers each pull with a chunk while it has any, inside the handler: the next pull is decided meanwhile.
+struct Puller {
+    to: Arc<dyn Consumer>,
+    state: Mutex<Pulled>,
+}
+
+#[derive(Default)]
+struct Pulled {
+    chunks: usize,
+    calls: usize,
+    /// Asked for a chunk that was not written.
+    owes: bool,
+    stops: usize,
+}
+
+impl PullProducer for Puller {
+    fn resume_producing(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.calls += 1;
+        assert!(!state.owes, "asked again for a chunk that was not written yet");
+        assert_eq!(state.stops, 0, "asked after stop");
+        state.owes = true;
+        if state.chunks > 0 {
+            state.chunks -= 1;
+            state.owes = false;
+            drop(state);
+            let _ = self.to.write(two());
+        }
+    }
+    fn stop_producing(&self, _: StopReason) {
+        self.state.lock().unwrap().stops += 1;
+    }
+}
+
+/// A puller on a channel with room for all of its `chunks`, not registered yet.
+fn puller(chunks: usize) -> (Arc<tidegate::Sender>, Receiver, Arc<Puller>) {
+    let (sender, receiver) = channel(Marks::new(16, 16).unwrap());
+    let puller = Arc::new(Puller {
+        to: sender.consumer(),
+        state: Mutex::new(Pulled {
+            chunks,
+            ..Pulled::default()
+        }),
+    });
+    (Arc::new(sender), receiver, puller)
+}
+
+/// A producer that answers inside its handler is asked once for each chunk and once more, whoever holds meanwhile.
+fn pulls_ahead_against_hold(mutant: Mutant) {
+    explore(move || {
+        mutants::choose(mutant);
+        let (sender, mut receiver, puller) = puller(2);
+        let holder = thread::spawn({
+            let sender = Arc::clone(&sender);
+            move || drop(sender.hold(HoldReason::User))
+        });
+        sender
+            .register_producer(Producer::pull(Arc::clone(&puller)))
+            .unwrap();
+        holder.join().unwrap();
+        {
+            let state = puller.state.lock().unwrap();
+            assert_eq!(
+                (state.calls, state.owes),
+                (3, true),
+                "two chunks, and one more call"
+            );
+        }
+        assert_eq!(drain_all(&mut receiver), 4);
+        sender.unregister_producer();
+    });
+}
+
+#[test]
+fn pulls_decided_ahead_are_not_lost_to_a_hold() {
+    pulls_ahead_against_hold(Mutant::None);
+}
+
+/// Unregistered, or stopped, while a pull is decided ahead: one that was taken may still come, none comes after stop.
+#[test]
+fn pulls_decided_ahead_end_with_the_registration() {
+    for abort in [AbortReason::Requested, AbortReason::Dropped] {
+        explore(move || {
+            let (sender, receiver, puller) = puller(2);
+            let ender = thread::spawn({
+                let (sender, abort) = (Arc::clone(&sender), abort.clone());
+                move || match abort {
+                    AbortReason::Dropped => sender.unregister_producer(),
+                    reason => sender.abort(reason),
+                }
+            });
+            sender
+                .register_producer(Producer::pull(Arc::clone(&puller)))
+                .unwrap();
+            ender.join().unwrap();
+            sender.unregister_producer();
+            let state = puller.state.lock().unwrap();
+            assert!(state.calls <= 3);
+            let stops = usize::from(matches!(abort, AbortReason::Requested));
+            assert_eq!(state.stops, stops);
+            drop(state);
+            assert_eq!(Arc::strong_count(&puller), 1, "kept after its registration");
+            drop(receiver);
+        });
+    }
+}
+
+/// A producer that unregisters inside its handler after it wrote is not asked again; the next one starts fresh.
+fn unregisters_itself(mutant: Mutant) {
+    struct Once {
+        to: Arc<dyn Consumer>,
+        calls: AtomicUsize,
+    }
+    impl PullProducer for Once {
+        fn resume_producing(&self) {
+            let calls = self.calls.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(calls, 0, "asked after it unregistered itself");
+            let _ = self.to.write(two());
+            self.to.unregister_producer();
+        }
+        fn stop_producing(&self, _: StopReason) {}
+    }
+    explore(move || {
+        mutants::choose(mutant);
+        let (sender, mut receiver, _) = puller(0);
+        let once = Arc::new(Once {
+            to: sender.consumer(),
+            calls: AtomicUsize::new(0),
+        });
+        sender.register_producer(Producer::pull(once)).unwrap();
+        let drainer = thread::spawn(move || drain_all(&mut receiver));
+        drop(sender.hold(HoldReason::User));
+        drainer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_producer_that_unregisters_itself_is_not_asked_again() {
+    unregisters_itself(Mutant::None);
+}
+
 /// Two holders and a writer: once quiet, the producer was last told what is wanted.
 fn two_holders(mutant: Mutant) {
     explore(move || {
@@ -431,10 +572,14 @@ fn a_stage_hands_on_all_and_then_the_end() {
 /// Each mutant is caught by the model named beside it.
 #[test]
 fn mutants_are_caught() {
-    let pairs: [(Mutant, fn(Mutant)); 4] = [
+    let pairs: [(Mutant, fn(Mutant)); 8] = [
         (Mutant::IgnoreBusy, two_holders),
         (Mutant::NoSecondLook, |mutant| fill_against_drain(mutant, 1)),
         (Mutant::WaitBlindly, waiting_receiver),
+        (Mutant::RegisterBlindly, register_against_death),
+        (Mutant::ReleaseBlindly, pull_against_hold),
+        (Mutant::TakeInTwoSteps, pulls_ahead_against_hold),
+        (Mutant::NothingIsRevoked, unregisters_itself),
         (Mutant::PokeIsForgotten, poke_against_wait),
     ];
     for (mutant, model) in pairs {
