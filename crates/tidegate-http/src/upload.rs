@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use cap_std::fs::{Dir, OpenOptions};
 use http::{Response, StatusCode};
-use tidegate_io::{EndpointError, ErrorKind, Held};
+use tidegate_io::{EndpointError, ErrorKind, Held, as_far_as_folders_sync};
 use tokio::task::JoinHandle;
 
 use crate::body::Body;
@@ -158,15 +158,6 @@ fn sync_folder(folder: &Dir) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Dir) -> io::Result<()> {
     Ok(())
-}
-
-/// The file is in place by then: a folder that cannot be synced at all does not make it a failure. Some file systems
-/// cannot, and a folder that may be written may still not be read.
-fn as_far_as_folders_sync(synced: io::Result<()>) -> io::Result<()> {
-    synced.or_else(|error| match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => Ok(()),
-        _ => Err(error),
-    })
 }
 
 fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {
@@ -370,17 +361,6 @@ mod tests {
 
     fn names(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_synced_is_no_failure_and_a_disk_that_fails_is() {
-        use io::ErrorKind::{InvalidInput, PermissionDenied, StorageFull, Unsupported};
-        for kind in [InvalidInput, PermissionDenied, Unsupported] {
-            as_far_as_folders_sync(Err(kind.into())).unwrap();
-        }
-        as_far_as_folders_sync(Ok(())).unwrap();
-        let failed = as_far_as_folders_sync(Err(StorageFull.into()));
-        assert_eq!(failed.unwrap_err().kind(), StorageFull);
     }
 
     /// The superuser may read every folder: as one, this shows less than as anybody else.

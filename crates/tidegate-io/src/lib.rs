@@ -32,6 +32,7 @@ pub mod endpoint;
 mod error;
 mod file_sender;
 mod flow;
+mod folder;
 mod handle;
 mod held;
 #[cfg(target_os = "linux")]
@@ -62,6 +63,7 @@ pub use consumer::{DriveError, Driven, SinkConsumer, SinkDriver};
 pub use error::{Blame, EndpointError, ErrorKind};
 pub use file_sender::{FileSender, SendError, Sending, Sent, Transform};
 pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
+pub use folder::as_far_as_folders_sync;
 pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
 pub use held::Held;
 #[cfg(unix)]

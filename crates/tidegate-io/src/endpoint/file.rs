@@ -756,18 +756,7 @@ fn sync_folder(target: &Path) -> io::Result<()> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Some file systems cannot, and a folder that may be written may still not be read.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
+    crate::as_far_as_folders_sync(File::open(folder).and_then(|folder| folder.sync_all()))
 }
 
 #[cfg(not(unix))]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::Dir;
+use tidegate_io::as_far_as_folders_sync;
 use tidegate_io::endpoint::file::Durability;
 
 use super::Partial;
@@ -81,22 +82,10 @@ pub(super) fn commit(
         // What an earlier attempt left is of no use to anybody now.
         let _ = dir.remove_file(partial_name);
         if durability == Durability::Synced {
-            made_durable(sync_directory(&dir))?;
+            as_far_as_folders_sync(sync_directory(&dir))?;
         }
     }
     Ok(())
-}
-
-/// Not every file system syncs a directory, and not everybody who may write into one may open it; the content is safe by then.
-fn made_durable(synced: io::Result<()>) -> io::Result<()> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    match synced {
-        Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported) => {
-            tracing::debug!(%error, "a directory cannot be synced");
-            Ok(())
-        }
-        synced => synced,
-    }
 }
 
 /// Opens the directory once more: a handle to walk with (`O_PATH`) syncs nothing.
@@ -127,14 +116,5 @@ mod tests {
         // As an upload opens it.
         sync_directory(&root.open_dir(".").unwrap()).unwrap();
         sync_directory(&root.open_dir("below").unwrap()).unwrap();
-    }
-
-    #[test]
-    fn only_a_directory_that_cannot_be_synced_is_let_off() {
-        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Unsupported] {
-            assert!(made_durable(Err(kind.into())).is_ok());
-        }
-        let failed = made_durable(Err(io::Error::other("the disk is gone")));
-        assert_eq!(failed.unwrap_err().to_string(), "the disk is gone");
     }
 }
