@@ -5,9 +5,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What identifies one version of a representation.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,19 +53,23 @@ impl Validators {
         }
     }
 
-    /// Those that an answer of a server carries.
+    /// Those that an answer of a server carries. The time of the last change only where it names one version: a second
+    /// or more before the answer, so that no other change can have followed in the same second. (Section 8.8.2.2.)
     pub fn of_answer(headers: &HeaderMap) -> Self {
+        let answered = date(headers, &DATE);
+        let is_strong = |modified: &SystemTime| answered.is_some_and(|now| *modified + SECOND <= now);
         Self {
             etag: text(headers, &ETAG).map(str::to_owned),
-            modified: date(headers, &LAST_MODIFIED),
+            modified: date(headers, &LAST_MODIFIED).filter(is_strong),
         }
     }
 
-    /// The value of `If-Range` that asks for this very version, if one can be asked for: a strong tag, else the date.
+    /// The value of `If-Range` that asks for this very version, if one can be asked for: a strong tag; the date only
+    /// where there is no tag at all. (Section 13.1.5.)
     pub fn if_range(&self) -> Option<HeaderValue> {
         match &self.etag {
-            Some(tag) if is_strong(tag) => HeaderValue::from_str(tag).ok(),
-            _ => HeaderValue::from_str(&httpdate::fmt_http_date(self.modified?)).ok(),
+            Some(tag) => is_strong(tag).then(|| HeaderValue::from_str(tag).ok())?,
+            None => HeaderValue::from_str(&httpdate::fmt_http_date(self.modified?)).ok(),
         }
     }
 
@@ -75,7 +81,7 @@ impl Validators {
                 return Verdict::Failed;
             }
         } else if let Some(since) = date(headers, &IF_UNMODIFIED_SINCE)
-            && self.changed_after(since) != Some(false)
+            && self.changed_after(since) == Some(true)
         {
             return Verdict::Failed;
         }
@@ -132,6 +138,7 @@ impl Validators {
         })
     }
 
+    /// `None`: there is no date to compare with, and a condition on one is to be passed over.
     fn changed_after(&self, since: SystemTime) -> Option<bool> {
         self.modified
             .map(|modified| whole_seconds(modified) > whole_seconds(since))
@@ -175,7 +182,11 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
         .map(str::trim)
 }
 
+/// A condition on a date counts only if it is one date: a list of them is none. (Sections 13.1.3 and 13.1.4.)
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return None;
+    }
     httpdate::parse_http_date(text(headers, name)?).ok()
 }
 
@@ -201,76 +212,139 @@ mod tests {
         }
     }
 
-    fn weigh(method: Method, lines: &[(HeaderName, &str)]) -> Verdict {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(name, value.parse().unwrap());
+    /// A table of requests: method, headers, what becomes of it, why. The file changed at `Same`.
+    fn judge(mine: &Validators, table: &str) {
+        for row in table.lines().filter(|row| !row.trim().is_empty()) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let [method, lines, verdict, _why] = cells[..] else {
+                panic!("four cells: {row}")
+            };
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines.split('&').filter_map(|line| line.trim().split_once(':')) {
+                let value = match value.trim() {
+                    "Before" => BEFORE,
+                    "Same" => DAY,
+                    "After" => NEXT,
+                    other => other,
+                };
+                let name: HeaderName = name.parse().unwrap();
+                headers.append(name, value.parse().unwrap());
+            }
+            let verdict = match verdict {
+                "go" => Verdict::Proceed(RangeUse::Honour),
+                "whole" => Verdict::Proceed(RangeUse::Ignore),
+                "304" => Verdict::NotModified,
+                "412" => Verdict::Failed,
+                other => panic!("no verdict: {other}"),
+            };
+            assert_eq!(mine.weigh(&method.parse().unwrap(), &headers), verdict, "{row}");
         }
-        mine().weigh(&method, &headers)
     }
 
-    const GO: Verdict = Verdict::Proceed(RangeUse::Honour);
-    const WHOLE: Verdict = Verdict::Proceed(RangeUse::Ignore);
+    /// RFC 9110, section 13.2.2: the steps in their order, and what wins over what.
+    const STEPS: &str = r#"
+        GET  |                                                    | go    | no condition
+        PUT  | If-Match: "v,1"                                    | go    | 1: this version
+        PUT  | If-Match: *                                        | go    | 1: there is some version
+        PUT  | If-Match: "v"                                      | 412   | 1: another version
+        GET  | If-Match: "v"                                      | 412   | 1: also for reading
+        PUT  | If-Match: W/"v,1"                                  | 412   | 1: compared strongly
+        PUT  | If-Match: "a", "v,1"                               | go    | 1: one of a list
+        PUT  | If-Match: "v" & If-Match: "v,1"                    | go    | 1: one of two lines
+        PUT  | If-Match:                                          | 412   | 1: an empty list names no version
+        GET  | If-Match: "v,1" & If-Unmodified-Since: Before      | go    | 1 hides 2
+        GET  | If-Match: "v" & If-Unmodified-Since: Same          | 412   | 1 hides 2
+        GET  | If-Unmodified-Since: Same                          | go    | 2: not changed
+        GET  | If-Unmodified-Since: Before                        | 412   | 2: changed
+        PUT  | If-Unmodified-Since: Before                        | 412   | 2: changed
+        PUT  | If-Unmodified-Since: rubbish                       | go    | 2: no date is passed over
+        PUT  | If-Unmodified-Since: Before & If-Unmodified-Since: Same | go | 2: and so is a list
+        GET  | If-None-Match: "v,1"                               | 304   | 3: the client has it
+        HEAD | If-None-Match: *                                   | 304   | 3: it has some
+        GET  | If-None-Match: "a", W/"v,1"                        | 304   | 3: compared weakly
+        GET  | If-None-Match: "v"                                 | go    | 3: it has another
+        PUT  | If-None-Match: *                                   | 412   | 3: only if there is none
+        PUT  | If-None-Match: W/"v,1"                             | 412   | 3: compared weakly
+        GET  | If-None-Match: "v" & If-Modified-Since: After      | go    | 3 hides 4
+        GET  | If-None-Match: "v,1" & If-Modified-Since: Before   | 304   | 3 hides 4
+        GET  | If-Match: "v" & If-None-Match: "v,1"               | 412   | 1 before 3
+        GET  | If-Match: "v,1" & If-None-Match: "v,1"             | 304   | 3 after 1
+        GET  | If-Unmodified-Since: Before & If-None-Match: "v,1" | 412   | 2 before 3
+        GET  | If-Unmodified-Since: Same & If-None-Match: "v,1"   | 304   | 3 after 2
+        GET  | If-Modified-Since: Same                            | 304   | 4: not changed
+        HEAD | If-Modified-Since: After                           | 304   | 4: not changed
+        GET  | If-Modified-Since: Before                          | go    | 4: changed
+        PUT  | If-Modified-Since: Same                            | go    | 4: for reading alone
+        GET  | If-Modified-Since: rubbish                         | go    | 4: no date is passed over
+        GET  | If-Unmodified-Since: Same & If-Modified-Since: Same | 304  | 4 after 2
+        GET  | If-Range: "v,1"                                    | go    | 5: this version
+        GET  | If-Range: "v"                                      | whole | 5: another
+        GET  | If-Range: W/"v,1"                                  | whole | 5: compared strongly
+        GET  | If-Range: Same                                     | go    | 5: this very date
+        GET  | If-Range: After                                    | whole | 5: a later one is not it
+        GET  | If-Range: rubbish                                  | whole | 5: neither tag nor date
+        GET  | If-None-Match: "v,1" & If-Range: "v,1"             | 304   | 3 before 5
+        GET  | If-None-Match: "v" & If-Range: "v"                 | whole | 5 after 3
+        GET  | If-Match: "v,1" & If-Range: "v"                    | whole | 5 after 1
+    "#;
 
     #[test]
-    fn none_match_and_modified_since() {
-        assert_eq!(weigh(Method::GET, &[]), GO);
-        assert_eq!(
-            weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\", W/\"v,1\"")]),
-            Verdict::NotModified
-        );
-        assert_eq!(weigh(Method::HEAD, &[(IF_NONE_MATCH, "*")]), Verdict::NotModified);
-        assert_eq!(weigh(Method::PUT, &[(IF_NONE_MATCH, "*")]), Verdict::Failed);
-        assert_eq!(weigh(Method::GET, &[(IF_NONE_MATCH, "\"a\"")]), GO);
-        assert_eq!(
-            weigh(Method::GET, &[(IF_MODIFIED_SINCE, DAY)]),
-            Verdict::NotModified
-        );
-        assert_eq!(weigh(Method::GET, &[(IF_MODIFIED_SINCE, BEFORE)]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_MODIFIED_SINCE, "rubbish")]), GO);
-        // If-None-Match wins over If-Modified-Since.
-        assert_eq!(
-            weigh(
-                Method::GET,
-                &[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, NEXT)]
-            ),
-            GO
-        );
+    fn conditions_are_weighed_in_their_order() {
+        judge(&mine(), STEPS);
     }
 
     #[test]
-    fn match_and_unmodified_since() {
-        assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "\"v,1\"")]), GO);
-        assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "W/\"v,1\"")]), Verdict::Failed);
-        assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "\"v\"")]), Verdict::Failed);
-        assert_eq!(weigh(Method::PUT, &[(IF_MATCH, "*")]), GO);
-        assert_eq!(
-            weigh(Method::GET, &[(IF_UNMODIFIED_SINCE, BEFORE)]),
-            Verdict::Failed
+    fn what_has_no_validator_or_a_weak_one() {
+        let nothing = Validators {
+            etag: None,
+            modified: None,
+        };
+        judge(
+            &nothing,
+            r#"
+            PUT | If-Match: *                 | 412   | 1: there is none
+            PUT | If-Unmodified-Since: Before | go    | 2: nothing to compare with
+            PUT | If-None-Match: *            | go    | 3: there is none
+            GET | If-Modified-Since: After    | go    | 4: nothing to compare with
+            GET | If-Range: Same              | whole | 5: nothing to compare with
+            "#,
         );
-        assert_eq!(weigh(Method::GET, &[(IF_UNMODIFIED_SINCE, DAY)]), GO);
-    }
-
-    #[test]
-    fn if_range_asks_for_the_very_version() {
-        assert_eq!(weigh(Method::GET, &[(IF_RANGE, "\"v,1\"")]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_RANGE, "W/\"v,1\"")]), WHOLE);
-        assert_eq!(weigh(Method::GET, &[(IF_RANGE, DAY)]), GO);
-        assert_eq!(weigh(Method::GET, &[(IF_RANGE, NEXT)]), WHOLE);
-        assert_eq!(weigh(Method::GET, &[(IF_RANGE, "rubbish")]), WHOLE);
-        assert_eq!(mine().if_range().unwrap(), "\"v,1\"");
+        assert_eq!(nothing.if_range(), None);
         let weak = Validators {
             etag: Some("W/\"1\"".to_owned()),
             ..mine()
         };
-        assert_eq!(weak.if_range().unwrap(), DAY);
+        judge(
+            &weak,
+            r#"
+            PUT | If-Match: W/"1"      | 412   | 1: never equal strongly
+            GET | If-None-Match: "1"   | 304   | 3: equal weakly
+            GET | If-Range: W/"1"      | whole | 5: a weak tag asks for no part
+            GET | If-Range: "1"        | whole | 5: nor does its strong twin
+            "#,
+        );
+        assert_eq!(weak.if_range(), None, "a date does not make up for a weak tag");
+        assert_eq!(mine().if_range().unwrap(), "\"v,1\"");
+    }
+
+    #[test]
+    fn a_date_names_a_version_only_once_its_second_is_over() {
+        let asked = |lines: &[(HeaderName, &str)]| {
+            let headers = lines
+                .iter()
+                .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            Validators::of_answer(&headers.collect()).if_range()
+        };
+        assert_eq!(asked(&[(LAST_MODIFIED, DAY), (DATE, NEXT)]).unwrap(), DAY);
+        assert_eq!(asked(&[(LAST_MODIFIED, DAY), (DATE, DAY)]), None);
+        assert_eq!(asked(&[(LAST_MODIFIED, DAY)]), None);
         assert_eq!(
-            Validators {
-                etag: None,
-                modified: None
-            }
-            .if_range(),
+            asked(&[(LAST_MODIFIED, DAY), (DATE, NEXT), (ETAG, "W/\"1\"")]),
             None
+        );
+        assert_eq!(
+            asked(&[(LAST_MODIFIED, DAY), (DATE, DAY), (ETAG, "\"1\"")]).unwrap(),
+            "\"1\""
         );
     }
 
