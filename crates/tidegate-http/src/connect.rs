@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::io_guard::{Guarded, KillSwitch};
+use crate::wire::{Lookout, TcpWire};
 
 /// The most of a proxy's answer to CONNECT that is read. 16 KiB, twice what common proxies send.
 const PROXY_ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -50,6 +51,7 @@ pub(crate) struct Wired {
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) switch: Arc<KillSwitch>,
+    pub(crate) lookout: Lookout,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -80,8 +82,12 @@ impl Connector {
                     .await?
             }
         };
-        let guarded = Guarded::new(stream, Arc::clone(&switch), self.stall_timeout);
-        let about = About { switch };
+        let wire = TcpWire::from(stream);
+        let about = About {
+            switch: Arc::clone(&switch),
+            lookout: wire.lookout(),
+        };
+        let guarded = Guarded::new(wire, switch, self.stall_timeout);
         if !secure {
             let route = if proxy.is_some() {
                 Route::Proxied
@@ -138,7 +144,7 @@ impl Connector {
 
     async fn start_tls(
         &self,
-        guarded: Guarded<TcpStream>,
+        guarded: Guarded<TcpWire>,
         host: &str,
     ) -> Result<(Box<dyn Stream>, Spoken), EndpointError> {
         let what = format!("no TLS with {host}");

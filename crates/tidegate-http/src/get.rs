@@ -16,9 +16,11 @@ use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
 
 use crate::body::Body;
 use crate::client::{Client, Target, answer, host, refused, strip_private};
+use crate::connect::About;
 use crate::incoming::IncomingBody;
 use crate::range::parse_content_range;
 use crate::validators::Validators;
+use crate::wire::{Lookout, Watch};
 
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -37,10 +39,17 @@ pub struct GetSource {
 }
 
 enum State {
-    Body(Box<IncomingBody>),
-    Resuming(Pin<Box<dyn Future<Output = Result<IncomingBody, EndpointError>> + Send>>),
+    Body(Box<Arriving>),
+    Resuming(Pin<Box<dyn Future<Output = Result<Arriving, EndpointError>> + Send>>),
     Ended,
     Failed(EndpointError),
+}
+
+/// A body, and what there is to know of its connection while nobody reads.
+struct Arriving {
+    body: IncomingBody,
+    lookout: Option<Lookout>,
+    watch: Option<Watch>,
 }
 
 impl Client {
@@ -120,11 +129,11 @@ impl Client {
             let what = format!("{} does not serve from an offset", host(&target.uri));
             return Err(EndpointError::new(ErrorKind::Open, Blame::Peer, what));
         }
-        let body = self.body(&target, answer);
+        let arriving = self.body(&target, answer);
         let size = if partial {
             part.and_then(|(_, size)| size)
         } else {
-            body.announced()
+            arriving.body.announced()
         };
         Ok(GetSource {
             client: self.clone(),
@@ -133,14 +142,19 @@ impl Client {
             size,
             at: from,
             failures: 0,
-            state: State::Body(Box::new(body)),
+            state: State::Body(Box::new(arriving)),
             headers,
         })
     }
 
-    fn body(&self, target: &Target, answer: Response<Incoming>) -> IncomingBody {
+    fn body(&self, target: &Target, answer: Response<Incoming>) -> Arriving {
         let name = target.uri.to_string();
-        IncomingBody::new(answer.into_body(), u64::MAX, self.options.stall_timeout, name)
+        let about = answer.extensions().get::<About>();
+        Arriving {
+            lookout: about.map(|about| about.lookout.clone()),
+            watch: None,
+            body: IncomingBody::new(answer.into_body(), u64::MAX, self.options.stall_timeout, name),
+        }
     }
 }
 
@@ -160,11 +174,15 @@ impl GetSource {
         self.size
     }
 
-    /// Takes a failure: goes on where it was cut, if that is possible and allowed.
+    /// What names the version to go on with after a failure that may pass, if it is possible and allowed to go on.
+    fn resumable(&self) -> Option<HeaderValue> {
+        let again = self.failures < self.client.options.retries;
+        again.then(|| self.version.if_range()).flatten()
+    }
+
+    /// Takes a failure: goes on where it was cut, if that can be.
     fn cut(&mut self, error: EndpointError) {
-        let if_range = self.version.if_range();
-        let again = self.failures < self.client.options.retries && is_passing(&error);
-        let (true, Some(if_range)) = (again, if_range) else {
+        let Some(if_range) = self.resumable().filter(|_| is_passing(&error)) else {
             self.state = State::Failed(error);
             return;
         };
@@ -197,7 +215,7 @@ struct Resume {
 }
 
 impl Resume {
-    async fn run(mut self) -> Result<IncomingBody, EndpointError> {
+    async fn run(mut self) -> Result<Arriving, EndpointError> {
         if self.at > 0 {
             self.headers.insert(RANGE, from_offset(self.at));
             self.headers.insert(IF_RANGE, self.if_range.clone());
@@ -275,7 +293,7 @@ impl Source for GetSource {
             match &mut self.state {
                 State::Ended => return Poll::Ready(Ok(None)),
                 State::Failed(error) => return Poll::Ready(Err(error.clone())),
-                State::Body(body) => match ready!(body.poll_read(cx, buffers, max)) {
+                State::Body(arriving) => match ready!(arriving.body.poll_read(cx, buffers, max)) {
                     Ok(Some(bytes)) => {
                         self.at += bytes.len() as u64;
                         self.failures = 0;
@@ -289,11 +307,31 @@ impl Source for GetSource {
                     Err(error) => self.cut(error),
                 },
                 State::Resuming(resuming) => match ready!(resuming.as_mut().poll(cx)) {
-                    Ok(body) => self.state = State::Body(Box::new(body)),
+                    Ok(arriving) => self.state = State::Body(Box::new(arriving)),
                     Err(error) => self.cut(error),
                 },
             }
         }
+    }
+
+    /// A reset of the connection. A download that can be resumed does not mind: it resumes when it is read on.
+    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
+        if self.resumable().is_some() {
+            return Poll::Pending;
+        }
+        let State::Body(arriving) = &mut self.state else {
+            return Poll::Pending;
+        };
+        if arriving.watch.is_none() {
+            arriving.watch = arriving.lookout.take().and_then(|lookout| lookout.watch());
+        }
+        let Some(watch) = &mut arriving.watch else {
+            return Poll::Pending;
+        };
+        ready!(watch.as_mut().poll(cx));
+        arriving.watch = None;
+        let what = format!("{} was reset after {} bytes", self.target.uri, self.at);
+        Poll::Ready(EndpointError::new(ErrorKind::Truncated, Blame::Peer, what))
     }
 
     fn size_hint(&self) -> Option<u64> {

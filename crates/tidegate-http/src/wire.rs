@@ -1,13 +1,13 @@
 //! A connection as the system gives it: it can be told to end with a reset, and be watched while nobody reads from it.
 //!
-//! A server's connection belongs to hyper, which does not look at it while a body is paused. So it is held in halves:
-//! reading is hyper's alone, the writing half is shared with whoever watches for a reset. Knows nothing of HTTP.
+//! A connection belongs to hyper, which does not look at it while a body is paused. So it is held in halves: reading is
+//! hyper's alone, the writing half is shared with whoever watches for a reset. Knows nothing of HTTP.
 
 use std::future::Future;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,13 +31,6 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     }
 }
 
-impl Wire for TcpStream {
-    fn reset_on_close(&self) {
-        // Failing leaves an ordinary close: the stream still lacks its end.
-        let _ = self.set_zero_linger();
-    }
-}
-
 #[cfg(test)]
 impl Wire for tokio::io::DuplexStream {
     fn reset_on_close(&self) {}
@@ -47,6 +40,22 @@ impl Wire for tokio::io::DuplexStream {
 /// reset, and a tidy end before it would look like the end of a body.
 #[derive(Debug)]
 struct Shared<H: Half>(Option<H>);
+
+/// Where a watch over a connection can be had, as long as the connection is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookout(Weak<Shared<tcp::OwnedWriteHalf>>);
+
+impl Lookout {
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        self.0.upgrade().map(TcpWire::watch_by)
+    }
+}
+
+impl TcpWire {
+    pub(crate) fn lookout(&self) -> Lookout {
+        Lookout(Arc::downgrade(&self.write))
+    }
+}
 
 /// A writing half of one of tokio's streams.
 trait Half: Send + Sync + 'static {
@@ -102,6 +111,17 @@ macro_rules! halved {
             }
         }
 
+        impl $name {
+            fn watch_by(write: Arc<Shared<$halves::OwnedWriteHalf>>) -> Watch {
+                Box::pin(async move {
+                    // A reset wakes this, bytes and a clean end do not.
+                    if let Ok(stream) = write.stream() {
+                        let _ = stream.ready(Interest::ERROR).await;
+                    }
+                })
+            }
+        }
+
         impl Wire for $name {
             fn reset_on_close(&self) {
                 if let Ok(stream) = self.write.stream() {
@@ -110,13 +130,7 @@ macro_rules! halved {
             }
 
             fn watch(&self) -> Watch {
-                let write = Arc::clone(&self.write);
-                Box::pin(async move {
-                    // A reset wakes this, bytes and a clean end do not.
-                    if let Ok(stream) = write.stream() {
-                        let _ = stream.ready(Interest::ERROR).await;
-                    }
-                })
+                Self::watch_by(Arc::clone(&self.write))
             }
         }
 
