@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::header::{CONNECTION, HOST};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -425,6 +426,9 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Service<H>
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
         self.house.requests.fetch_add(1, Ordering::Relaxed);
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            return Answering::Now(Some(host_unclear()));
+        }
         let view = HeadView {
             method: request.method(),
             uri: request.uri(),
@@ -494,6 +498,15 @@ impl<H: Handler> House<H> {
         }
         log_at_end(peer, method, path, answer)
     }
+}
+
+/// HTTP/1.1 wants a host, said once: whoever stands in front of us may have believed the other one. (RFC 9112, section 3.2.)
+fn host_unclear() -> Answer {
+    let mut answer = plain(StatusCode::BAD_REQUEST, "a request names one host");
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 const ACCESS: &str = "tidegate::access";

@@ -121,7 +121,7 @@ const CASES: &[(&str, At)] = &[
         "B64 D111 D112",
         Test(&[
             "a_truncated_file_ends_as_an_abort",
-            "a_file_truncated_while_it_is_served_is_visibly_incomplete",
+            "a_file_that_changes_while_it_is_served_is_visibly_incomplete",
         ]),
     ),
     (
@@ -139,6 +139,7 @@ const SOURCES: &[&str] = &[
     include_str!("body_consumer.rs"),
     include_str!("client.rs"),
     include_str!("faults.rs"),
+    include_str!("hostile.rs"),
     include_str!("laws.rs"),
     include_str!("peers.rs"),
     include_str!("static_files.rs"),

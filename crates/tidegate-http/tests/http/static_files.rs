@@ -196,6 +196,18 @@ async fn no_path_leaves_the_root() {
         format!("/sub%2f..%2f..%2f{name}/secret"),
         format!("/%252e%252e/{name}/secret"),
         format!("/%c0%ae%c0%ae/{name}/secret"),
+        format!("/%e0%80%ae%e0%80%ae/{name}/secret"),
+        format!("/%u002e%u002e/{name}/secret"),
+        format!("/\u{2024}\u{2024}/{name}/secret"),
+        format!("/..%c0%af{name}%c0%afsecret"),
+        format!("/..%252f{name}%252fsecret"),
+        format!("/..%255c{name}%255csecret"),
+        format!("/..\\{name}\\secret"),
+        format!("/..;/{name}/secret"),
+        format!("/%2e%2e%00/{name}/secret"),
+        format!("/abc.txt%00/../../{name}/secret"),
+        "/abc.txt%00".to_owned(),
+        "/link%00.txt".to_owned(),
         format!("/{}/secret", outside.path().display()),
     ]
     .into_iter()
@@ -276,6 +288,77 @@ async fn directories_redirect_list_and_show_their_index() {
         (status(&answer), header(&answer, "allow")),
         ("405", Some("GET, HEAD, PUT"))
     );
+    server.stop().await;
+}
+
+/// Undoes the percent signs of a link.
+fn unescaped(link: &str) -> Vec<u8> {
+    percent_encoding::percent_decode_str(link).collect()
+}
+
+#[tokio::test]
+async fn names_in_any_script_are_listed_linked_and_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = [
+        "grüße.txt",
+        "日本語 100%.txt",
+        "e\u{301}.txt",
+        "🐟#?;&.txt",
+        "\"quoted'.txt",
+    ];
+    for name in names {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    fs::create_dir(dir.path().join("Ordner für ß")).unwrap();
+    fs::write(dir.path().join("Ordner für ß/x"), "inside").unwrap();
+    let server = up_dir(dir.path()).await;
+    let page = ask(server.address, "GET", "/", "").await;
+    assert_eq!(header(&page, "content-type"), Some("text/html; charset=utf-8"));
+    let links: Vec<&str> = page
+        .split("href=\"./")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert_eq!(links.len(), names.len() + 1, "{page}");
+    for name in names {
+        let link = links.iter().find(|link| unescaped(link) == name.as_bytes());
+        let link = link.unwrap_or_else(|| panic!("no link to {name}: {page}"));
+        assert!(link.is_ascii(), "{link}");
+        let answer = ask(server.address, "GET", &format!("/{link}"), "").await;
+        assert_eq!((status(&answer), body(&answer)), ("200", name));
+    }
+    assert!(
+        page.contains("日本語 100%.txt</a>") && page.contains("🐟#?;&amp;.txt</a>"),
+        "{page}"
+    );
+    let folder = links.iter().find(|link| link.ends_with('/')).unwrap();
+    let inside = ask(server.address, "GET", &format!("/{folder}"), "").await;
+    assert!(inside.contains("<h1>/Ordner für ß/</h1>"), "{inside}");
+    let without = folder.trim_end_matches('/');
+    let answer = ask(server.address, "GET", &format!("/{without}"), "").await;
+    assert_eq!(header(&answer, "location"), Some(format!("/{folder}").as_str()));
+    // As some clients send it: not escaped at all.
+    let answer = ask(server.address, "GET", "/grüße.txt", "").await;
+    assert_eq!((status(&answer), body(&answer)), ("200", "grüße.txt"));
+    server.stop().await;
+}
+
+/// A name need not be text; what is shown of it is, and its link leads to it all the same.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_name_that_is_no_text_is_served_by_its_link() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"f\xff\xfe.txt");
+    fs::write(dir.path().join(name), "odd").unwrap();
+    let server = up_dir(dir.path()).await;
+    let page = ask(server.address, "GET", "/", "").await;
+    assert!(
+        page.contains("href=\"./f%FF%FE.txt\"") && page.contains(">f\u{fffd}\u{fffd}.txt</a>"),
+        "{page}"
+    );
+    let answer = ask(server.address, "GET", "/f%FF%FE.txt", "").await;
+    assert_eq!((status(&answer), body(&answer)), ("200", "odd"));
     server.stop().await;
 }
 
