@@ -127,7 +127,7 @@ mod http {
     use tidegate_http::{Durability, Limits, Server, StaticFiles, StaticOptions, Uploads};
 
     use super::{Ended, cannot, listen, obey, signals};
-    use crate::args::{ServeHttpArgs, TlsArgs};
+    use crate::args::{DurabilityArg, ServeHttpArgs, TlsArgs};
     use crate::exit::Exit;
     use crate::open::tls;
     use crate::report::Failure;
@@ -136,7 +136,10 @@ mod http {
         let signals = signals()?;
         let mut options = StaticOptions::default();
         if args.writable {
-            options.uploads = Uploads::Taken(Durability::default());
+            options.uploads = Uploads::Taken(match args.durability {
+                None | Some(DurabilityArg::Synced) => Durability::Synced,
+                Some(DurabilityArg::Cached) => Durability::Renamed,
+            });
         }
         let files = StaticFiles::new(&args.dir, options).map_err(|error| cannot(error.to_string()))?;
         let mut limits = Limits::default();

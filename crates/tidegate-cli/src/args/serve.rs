@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::{DurabilityArg, OutputArgs};
 use crate::size::parse_duration;
 
 /// `tidegate serve …`.
@@ -36,6 +36,15 @@ pub(crate) struct ServeHttpArgs {
     /// Take uploads by PUT
     #[arg(long)]
     pub(crate) writable: bool,
+    /// Answer an upload when the disk has it (synced, the default) or when it is in its place (cached)
+    #[arg(
+        long,
+        env = "TIDEGATE_DURABILITY",
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub(crate) durability: Option<DurabilityArg>,
     /// Give up a connection on which nothing moves for this long [default: 60s]
     #[arg(long, env = "TIDEGATE_STALL", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall: Option<Duration>,
