@@ -2,7 +2,7 @@
  * Not part of Tidegate: nothing here is linked into it. No error recovery, no checks of what the peer says.
  *
  *   serve PORT DIR WORKERS   small.txt from memory, big.bin by sendfile; a PUT is read and thrown away, or, to a path that
- *                            begins with /file, written to DIR as it comes (frames included) and synced
+ *                            begins with /file or /synced, written to DIR as it comes (frames included), and synced
  *   put PORT PATH BYTES      a chunked PUT in chunks of 64 KiB; prints the seconds until the answer
  *   get PORT PATH            a GET into one buffer; prints the seconds
  */
@@ -29,7 +29,7 @@
 static char buffer[MIB];
 
 enum state { HEAD, SENDING, TAKING };
-static struct { enum state state; off_t sent; int file; char tail[8]; } peers[FDS];
+static struct { enum state state; off_t sent; int file, sync; char tail[8]; } peers[FDS];
 static char small[1400];
 static int small_bytes, big;
 static off_t big_bytes;
@@ -87,7 +87,8 @@ static void on_readable(int poll, int fd) {
             if (!end) die("a head in one read");
             if (memmem(buffer, n, "100-continue", 12)) all(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25);
             peers[fd].state = TAKING;
-            if (!memcmp(buffer + 4, "/file", 5)) {
+            peers[fd].sync = !memcmp(buffer + 4, "/synced", 7);
+            if (peers[fd].sync || !memcmp(buffer + 4, "/file", 5)) {
                 char path[4096];
                 snprintf(path, sizeof path, "%s/bound.bin", dir);
                 peers[fd].file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -106,7 +107,7 @@ static void on_readable(int poll, int fd) {
         }
     }
     if (body(fd, buffer, n)) {
-        if (peers[fd].file > 0 && (fsync(peers[fd].file) || close(peers[fd].file))) die("fsync");
+        if (peers[fd].file > 0 && ((peers[fd].sync && fsync(peers[fd].file)) || close(peers[fd].file))) die("fsync");
         all(fd, created, sizeof created - 1);
         memset(&peers[fd], 0, sizeof peers[fd]);
     }

@@ -1,5 +1,5 @@
 //! A static file server as one writes it with hyper alone: `tokio::fs` for each request, bodies in 64 KiB frames, a PUT
-//! read and thrown away, or, to a path that begins with `/file`, written.
+//! read and thrown away, or, to a path that begins with `/file` or `/synced`, written, and synced.
 //!
 //! It is what `cargo xtask bench http` measures this crate against, and uses nothing of it. Not a server to keep: any
 //! `..` in a path is refused and that is all the care there is.
@@ -55,12 +55,16 @@ async fn answer(dir: Arc<PathBuf>, request: Request<Incoming>) -> io::Result<Res
     if name.contains("..") {
         *answer.status_mut() = StatusCode::BAD_REQUEST;
     } else if *request.method() == Method::PUT {
-        let to = if name.starts_with("file") {
+        let synced = name.starts_with("synced");
+        let to = if synced || name.starts_with("file") {
             Some(File::create(dir.join(name)).await?)
         } else {
             None
         };
-        receive(request.into_body(), to).await?;
+        let to = receive(request.into_body(), to).await?;
+        if let Some(file) = to.filter(|_| synced) {
+            file.sync_all().await?;
+        }
         *answer.status_mut() = StatusCode::CREATED;
     } else {
         match File::open(dir.join(name)).await {
@@ -77,16 +81,16 @@ async fn answer(dir: Arc<PathBuf>, request: Request<Incoming>) -> io::Result<Res
     Ok(answer)
 }
 
-async fn receive(mut body: Incoming, mut to: Option<File>) -> io::Result<()> {
+async fn receive(mut body: Incoming, mut to: Option<File>) -> io::Result<Option<File>> {
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         if let (Some(file), Ok(data)) = (&mut to, frame.map_err(io::Error::other)?.into_data()) {
             file.write_all(&data).await?;
         }
     }
-    match to {
-        Some(file) => file.sync_all().await,
-        None => Ok(()),
+    if let Some(file) = &mut to {
+        file.flush().await?;
     }
+    Ok(to)
 }
 
 /// A file, read as hyper asks for it.

@@ -30,31 +30,38 @@ struct Server {
 /// How a server is made to take an upload, if it is.
 #[derive(Clone, Copy)]
 enum Uploads {
-    /// It takes PUT: to the first path it throws bytes away, to the second it writes and syncs.
-    Paths(&'static str, &'static str),
-    /// Ours: a server of its own that throws away, and a path for the file.
-    Ours(&'static str),
-    /// Only to a file.
-    File(&'static str),
+    /// What it does with a PUT is in the path.
+    Paths,
+    /// Ours: two more servers, one that throws away and one that does not sync.
+    Ours,
+    /// Only to a file, and never synced.
+    File,
     None,
+}
+
+/// Where an upload goes, and when it is answered.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// Read and thrown away.
+    Dropped,
+    /// Written, and answered when the page cache has it.
+    Cached,
+    /// Written, and answered when the disk has it.
+    Synced,
 }
 
 fn servers() -> Vec<Server> {
     let server = |name, start: fn(&Path, u16) -> Result<Guard>, uploads| Server { name, start, uploads };
-    let mut all = vec![server("tidegate", tidegate, Uploads::Ours("/up.bin"))];
+    let mut all = vec![server("tidegate", tidegate, Uploads::Ours)];
     if find("nginx").is_some() {
-        all.push(server("nginx, tuned", nginx_tuned, Uploads::File("/up.bin")));
+        all.push(server("nginx, tuned", nginx_tuned, Uploads::File));
         all.push(server("nginx, as it comes", nginx_plain, Uploads::None));
     }
-    all.push(server("hyper alone", hyper, Uploads::Paths("/null", "/file.bin")));
+    all.push(server("hyper alone", hyper, Uploads::Paths));
     if twistd().is_some() {
         all.push(server("twisted.web", twisted, Uploads::None));
     }
-    all.push(server(
-        "C, epoll and sendfile",
-        bound,
-        Uploads::Paths("/null", "/file.bin"),
-    ));
+    all.push(server("C, epoll and sendfile", bound, Uploads::Paths));
     all
 }
 
@@ -77,8 +84,13 @@ fn site() -> Result<PathBuf> {
 }
 
 fn tidegate(dir: &Path, port: u16) -> Result<Guard> {
+    tidegate_with(dir, port, "synced")
+}
+
+fn tidegate_with(dir: &Path, port: u16, durability: &str) -> Result<Guard> {
     let mut command = Command::new(rig::tidegate());
     command.args(["serve", "http", "-q", "--writable"]).arg(dir);
+    command.args(["--durability", durability]);
     command.args(["--listen", &format!("127.0.0.1:{port}")]);
     Guard::start(command.stdout(Stdio::null()))
 }
@@ -163,7 +175,12 @@ fn twisted(dir: &Path, port: u16) -> Result<Guard> {
 pub(crate) fn small() -> Result<Table> {
     let mut table = Table::new(
         "HTTP: 1 KiB file under wrk",
-        &["requests/s", "p99 ms", "p99 ms beside 100 slow"],
+        &[
+            "requests/s",
+            "p99 ms",
+            "p99 ms beside 100 slow downloads",
+            "beside ÷ alone",
+        ],
         "requests/s",
     );
     let dir = site()?;
@@ -176,7 +193,7 @@ pub(crate) fn small() -> Result<Table> {
             let slow = slow_downloads(port)?;
             let (_, beside) = wrk(port)?;
             drop(slow);
-            table.add(server.name, &[rate, p99, beside]);
+            table.add(server.name, &[rate, p99, beside, beside / p99]);
         }
     }
     Ok(table)
@@ -242,7 +259,8 @@ pub(crate) fn big() -> Result<Table> {
     let columns = &[
         "GET GiB/s",
         "PUT to nothing GiB/s",
-        "PUT to a synced file GiB/s",
+        "to a file GiB/s",
+        "to a synced file GiB/s",
         "peak KiB over idle at 1 MiB/s",
     ];
     let mut table = Table::new("HTTP: 1 GiB", columns, "GET GiB/s");
@@ -263,30 +281,47 @@ pub(crate) fn big() -> Result<Table> {
             }
             let peak = slow_peak_kib(&guard, port)?;
             let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
-            let (nothing, file) = uploads(&server, port)?;
-            table.add(server.name, &[get, nothing, file, peak]);
+            let mut figures = vec![get];
+            for fate in [Fate::Dropped, Fate::Cached, Fate::Synced] {
+                figures.push(upload(&server, (&dir, port), fate)?);
+                clear_uploads(&dir)?;
+            }
+            figures.push(peak);
+            table.add(server.name, &figures);
         }
-    }
-    for left in ["up.bin", "file.bin", "bound.bin"] {
-        let _ = fs::remove_file(dir.join(left));
     }
     Ok(table)
 }
 
-/// The rates of an upload to nothing and to a file; NaN where a server takes none.
-fn uploads(server: &Server, port: u16) -> Result<(f64, f64)> {
+/// The rate of an upload; NaN where a server takes none of the kind.
+fn upload(server: &Server, (dir, port): (&Path, u16), fate: Fate) -> Result<f64> {
     let put = |port: u16, path: &str| exchange(&["put", &port.to_string(), path, &GIB.to_string()]);
-    Ok(match server.uploads {
-        Uploads::None => (f64::NAN, f64::NAN),
-        Uploads::File(file) => (f64::NAN, put(port, file)?),
-        Uploads::Paths(nothing, file) => (put(port, nothing)?, put(port, file)?),
-        Uploads::Ours(file) => {
-            let other = rig::free_port()?;
-            let _taking = tidegate_to_nothing(other)?;
-            rig::listening(other)?;
-            (put(other, "/nothing")?, put(port, file)?)
-        }
-    })
+    let beside = |start: &dyn Fn(u16) -> Result<Guard>| {
+        let other = rig::free_port()?;
+        let _taking = start(other)?;
+        rig::listening(other)?;
+        put(other, "/up.bin")
+    };
+    match (server.uploads, fate) {
+        (Uploads::None, _) | (Uploads::File, Fate::Dropped | Fate::Synced) => Ok(f64::NAN),
+        (Uploads::File, Fate::Cached) | (Uploads::Ours, Fate::Synced) => put(port, "/up.bin"),
+        (Uploads::Ours, Fate::Dropped) => beside(&tidegate_to_nothing),
+        (Uploads::Ours, Fate::Cached) => beside(&|port| tidegate_with(dir, port, "cached")),
+        (Uploads::Paths, Fate::Dropped) => put(port, "/null"),
+        (Uploads::Paths, Fate::Cached) => put(port, "/file.bin"),
+        (Uploads::Paths, Fate::Synced) => put(port, "/synced.bin"),
+    }
+}
+
+/// Every upload to a file is a new file on a disk that owes nothing.
+fn clear_uploads(dir: &Path) -> Result<()> {
+    for left in ["up.bin", "file.bin", "synced.bin", "bound.bin"] {
+        let _ = fs::remove_file(dir.join(left));
+    }
+    if !Command::new("sync").arg("-f").arg(dir).status()?.success() {
+        bail!("cannot sync {}", dir.display());
+    }
+    Ok(())
 }
 
 /// One exchange of a GiB by the C client, in GiB/s.
