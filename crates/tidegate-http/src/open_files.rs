@@ -1,9 +1,9 @@
 //! Files that are open: their handle, their headers and, for small ones, their bytes, ready to be sent again.
 //!
 //! An entry is trusted only after `fstat` says that the open file is what it was (size, times, link count: a file that
-//! was renamed over has one link less), and for at most a second before its name is looked up anew. What `fstat` said is
-//! believed for 50 µs, unless a file was put in place meanwhile. Bounded in entries and in bytes. Knows nothing
-//! of requests.
+//! was renamed over has one link less), and for at most a second before its name is looked up anew: by one who asks for it;
+//! the others are served meanwhile, for at most another second. What `fstat` said is believed for 50 µs, unless a file was
+//! put in place meanwhile. Bounded in entries and in bytes. Knows nothing of requests.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -54,6 +54,26 @@ pub(crate) struct OpenFile {
     opened: Instant,
     checked: Checked,
     used: AtomicBool,
+    /// Somebody looks its name up anew.
+    renewing: AtomicBool,
+}
+
+/// What an entry is worth.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Standing {
+    True,
+    /// The file is what it was; whether its name still leads to it, somebody should find out.
+    Doubtful,
+    Gone,
+}
+
+/// What somebody who asks for an entry would do if there is none.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Asker {
+    /// Ask again, or go away.
+    Glances,
+    /// Look its name up and bring what it finds.
+    LooksUp,
 }
 
 /// When `fstat` last said that an entry is true.
@@ -146,16 +166,25 @@ impl OpenFile {
                 puts: AtomicU64::new(0),
             },
             used: AtomicBool::new(true),
+            renewing: AtomicBool::new(false),
             file: Arc::new(file),
         })
     }
 
     /// Whether it is still the file of its name, `puts` files having been put in place by now.
-    fn is_current(&self, puts: u64) -> bool {
+    fn standing(&self, puts: u64) -> Standing {
         let age = self.opened.elapsed();
-        if age >= NAME_TRUSTED {
-            return false;
+        if age >= NAME_TRUSTED * 2 || !self.is_same(age, puts) {
+            Standing::Gone
+        } else if age >= NAME_TRUSTED {
+            Standing::Doubtful
+        } else {
+            Standing::True
         }
+    }
+
+    /// Whether the open file is what it was.
+    fn is_same(&self, age: Duration, puts: u64) -> bool {
         let age_us = u64::try_from(age.as_micros()).unwrap_or(NEVER);
         let since_us = age_us.checked_sub(self.checked.at_us.load(Ordering::Acquire));
         if since_us.is_some_and(|since| Duration::from_micros(since) < STAT_TRUSTED)
@@ -172,6 +201,14 @@ impl OpenFile {
             self.checked.at_us.store(age_us, Ordering::Release);
         }
         same
+    }
+
+    /// Whether `asker` is served with it though its name is in doubt. One of those who look names up is not.
+    fn is_renewed_by_another(&self, asker: Asker) -> bool {
+        match asker {
+            Asker::Glances => self.renewing.load(Ordering::Relaxed),
+            Asker::LooksUp => self.renewing.swap(true, Ordering::Relaxed),
+        }
     }
 }
 
@@ -243,17 +280,33 @@ impl OpenFiles {
         }
     }
 
-    /// An entry that is still true.
-    pub(crate) fn get(&self, key: &str) -> Option<Arc<OpenFile>> {
+    /// An entry that is still true, or that another is about to renew.
+    pub(crate) fn get(&self, key: &str, asker: Asker) -> Option<Arc<OpenFile>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::clone(entries.get(key)?);
         drop(entries);
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        entry
-            .is_current(self.puts.load(Ordering::Acquire))
-            .then_some(entry)
+        let serves = match entry.standing(self.puts.load(Ordering::Acquire)) {
+            Standing::True => true,
+            Standing::Doubtful => entry.is_renewed_by_another(asker),
+            Standing::Gone => false,
+        };
+        serves.then_some(entry)
+    }
+
+    /// The name leads to no file any more: whoever asks from now on looks for himself.
+    pub(crate) fn remove(&self, key: &str) {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        if !entries.contains_key(key) {
+            return;
+        }
+        drop(entries);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = entries.remove_entry(key);
+        self.forget(gone.as_slice());
+        drop(entries);
     }
 
     /// A file was put in place: whoever asks from now on gets it.
@@ -292,4 +345,58 @@ impl OpenFiles {
 
 fn small_bytes(entry: &OpenFile) -> u64 {
     entry.small.as_ref().map_or(0, |bytes| bytes.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A kept file that was opened so long ago.
+    fn opened(path: &Path, ago: Duration) -> Arc<OpenFile> {
+        let dress = Dress {
+            name: path,
+            coding: None,
+            siblings: &[],
+        };
+        let mut file = OpenFile::new(File::open(path).unwrap(), dress).unwrap();
+        file.opened -= ago;
+        Arc::new(file)
+    }
+
+    #[test]
+    fn one_looks_a_name_up_anew_and_the_others_are_served_meanwhile() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let files = OpenFiles::new(1 << 20);
+        let serves = |asker| files.get("/x", asker).is_some();
+        files.put("/x", &opened(file.path(), NAME_TRUSTED));
+        assert!(!serves(Asker::Glances), "nobody has looked yet");
+        assert!(!serves(Asker::LooksUp), "the first one looks");
+        assert!(serves(Asker::LooksUp) && serves(Asker::Glances));
+        files.put("/x", &opened(file.path(), Duration::ZERO));
+        assert!(serves(Asker::Glances), "it has been found");
+        files.put("/x", &opened(file.path(), NAME_TRUSTED * 2));
+        assert!(
+            !serves(Asker::LooksUp) && !serves(Asker::LooksUp),
+            "nobody waits for ever"
+        );
+        files.put("/x", &opened(file.path(), NAME_TRUSTED));
+        assert!(!serves(Asker::LooksUp));
+        files.remove("/x");
+        assert!(
+            !serves(Asker::LooksUp) && !serves(Asker::Glances),
+            "it is not there any more"
+        );
+        assert_eq!(files.kept.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_that_changed_is_not_served_while_its_name_is_looked_up() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let files = OpenFiles::new(1 << 20);
+        files.put("/x", &opened(file.path(), NAME_TRUSTED));
+        assert!(files.get("/x", Asker::LooksUp).is_none());
+        std::io::Write::write_all(&mut file.as_file(), b"more").unwrap();
+        assert!(files.get("/x", Asker::LooksUp).is_none());
+    }
 }

@@ -24,7 +24,7 @@ use crate::exchange::{Answer, Handler, HeadView, Request, Responder, plain};
 use crate::file_parts::{FileParts, Part};
 use crate::listing::{self, Completeness};
 use crate::negotiate::{self, Coding};
-use crate::open_files::{Dress, OpenFile, OpenFiles};
+use crate::open_files::{Asker, Dress, OpenFile, OpenFiles};
 use crate::path::{self, DecodedPath, Shape};
 use crate::range::{self, ByteRange, Wanted};
 use crate::upload::{self, Durability};
@@ -161,7 +161,7 @@ impl StaticFiles {
 
     async fn find(&self, request: &Request) -> io::Result<Found> {
         let key = request.head.uri.path();
-        let Some(file) = self.shared.open.get(key) else {
+        let Some(file) = self.shared.open.get(key, Asker::LooksUp) else {
             return self.look_up(key, &request.head.headers).await;
         };
         self.compressed(file, key, &request.head.headers)
@@ -178,9 +178,13 @@ impl StaticFiles {
         };
         let shared = Arc::clone(&self.shared);
         let shown = shown_path(key);
-        let found = blocking(move || shared.look_up(&path, &shown)).await?;
-        let Found::File(file) = found else {
-            return Ok(found);
+        let found = blocking(move || shared.look_up(&path, &shown)).await;
+        let file = match found {
+            Ok(Found::File(file)) => file,
+            other => {
+                self.shared.open.remove(key);
+                return other;
+            }
         };
         self.shared.open.put(key, &file);
         self.compressed(file, key, headers).await.map(Found::File)
@@ -204,7 +208,7 @@ impl StaticFiles {
         };
         // A NUL cannot be part of a request target: this key collides with no file's own.
         let sibling_key = format!("{key}\0{}", coding.token());
-        if let Some(sibling) = self.shared.open.get(&sibling_key) {
+        if let Some(sibling) = self.shared.open.get(&sibling_key, Asker::LooksUp) {
             return Ok(sibling);
         }
         let Ok(path) = path::decode(key) else {
@@ -260,7 +264,7 @@ impl Handler for StaticFiles {
         if *head.method != Method::GET && *head.method != Method::HEAD {
             return None;
         }
-        let file = self.shared.open.get(head.uri.path())?;
+        let file = self.shared.open.get(head.uri.path(), Asker::Glances)?;
         if !file.siblings.is_empty() && head.headers.contains_key(ACCEPT_ENCODING) {
             return None;
         }
