@@ -139,6 +139,7 @@ const SOURCES: &[&str] = &[
     include_str!("body_consumer.rs"),
     include_str!("client.rs"),
     include_str!("faults.rs"),
+    include_str!("gone.rs"),
     include_str!("hostile.rs"),
     include_str!("laws.rs"),
     include_str!("peers.rs"),

@@ -8,6 +8,7 @@ mod client;
 mod covered;
 mod crowd;
 mod faults;
+mod gone;
 mod hostile;
 mod laws;
 #[cfg(unix)]

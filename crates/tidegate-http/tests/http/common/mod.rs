@@ -1,6 +1,8 @@
 //! What the tests share: a server on loopback, raw exchanges, foreign programs, random bytes.
 #![allow(dead_code)]
 
+pub(crate) mod endless;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
