@@ -394,9 +394,12 @@ mod tests {
     fn a_file_that_changed_is_not_served_while_its_name_is_looked_up() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let files = OpenFiles::new(1 << 20);
-        files.put("/x", &opened(file.path(), NAME_TRUSTED));
+        let entry = opened(file.path(), NAME_TRUSTED);
+        files.put("/x", &entry);
         assert!(files.get("/x", Asker::LooksUp).is_none());
+        assert!(files.get("/x", Asker::LooksUp).is_some());
         std::io::Write::write_all(&mut file.as_file(), b"more").unwrap();
+        entry.checked.at_us.store(NEVER, Ordering::Release); // what fstat said is believed no more
         assert!(files.get("/x", Asker::LooksUp).is_none());
     }
 }

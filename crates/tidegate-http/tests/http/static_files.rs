@@ -223,12 +223,20 @@ async fn no_path_leaves_the_root() {
             "{path}"
         );
         let answer = ask(server.address, "PUT", &path, "Content-Length: 1\r\n\r\nx").await;
-        assert!(status(&answer).starts_with('4'), "{path}: {answer}");
+        // Bytes that are no separator in any encoding we know are part of a name, and such a file is put into the root.
+        let is_one_name = ["%c0%af", "%252f", "%255c"]
+            .iter()
+            .any(|part| path.contains(part));
+        assert!(
+            is_one_name || status(&answer).starts_with('4'),
+            "{path}: {answer}"
+        );
     }
     assert_eq!(
         fs::read_to_string(outside.path().join("secret")).unwrap(),
         "secret"
     );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
     #[cfg(unix)]
     assert_eq!(body(&ask(server.address, "GET", "/inside", "").await), "abcdef");
     server.stop().await;
@@ -299,14 +307,11 @@ fn unescaped(link: &str) -> Vec<u8> {
 #[tokio::test]
 async fn names_in_any_script_are_listed_linked_and_served() {
     let dir = tempfile::tempdir().unwrap();
-    let names = [
-        "grüße.txt",
-        "日本語 100%.txt",
-        "e\u{301}.txt",
-        "🐟#?;&.txt",
-        "\"quoted'.txt",
-    ];
-    for name in names {
+    let mut names = vec!["grüße.txt", "日本語 100%.txt", "e\u{301}.txt", "🐟#;&.txt"];
+    if cfg!(unix) {
+        names.extend(["what?.txt", "\"quoted'.txt"]);
+    }
+    for name in &names {
         fs::write(dir.path().join(name), name).unwrap();
     }
     fs::create_dir(dir.path().join("Ordner für ß")).unwrap();
@@ -328,7 +333,7 @@ async fn names_in_any_script_are_listed_linked_and_served() {
         assert_eq!((status(&answer), body(&answer)), ("200", name));
     }
     assert!(
-        page.contains("日本語 100%.txt</a>") && page.contains("🐟#?;&amp;.txt</a>"),
+        page.contains("日本語 100%.txt</a>") && page.contains("🐟#;&amp;.txt</a>"),
         "{page}"
     );
     let folder = links.iter().find(|link| link.ends_with('/')).unwrap();
