@@ -107,12 +107,17 @@ const NOT_VERIFIED: &[(&str, &str, &str)] = &[
     ),
     (
         "tidegate-http tests/http",
-        "faults::a_body_that_ends_with_its_connection_is_reset_when_it_is_cut",
+        "gone::a_body_that_ends_with_its_connection_is_reset_when_it_is_cut",
         FIN_FIRST,
     ),
     (
         "tidegate-http tests/http",
-        "faults::a_paused_request_body_hears_of_a_reset",
+        "gone::a_paused_request_body_hears_of_a_reset",
+        FIN_FIRST,
+    ),
+    (
+        "tidegate-http tests/http",
+        "gone::a_paused_download_hears_of_a_reset",
         FIN_FIRST,
     ),
     (
