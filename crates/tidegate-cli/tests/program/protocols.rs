@@ -125,6 +125,31 @@ fn http_is_served_fetched_uploaded_and_resumed() {
 }
 
 #[test]
+fn uploads_may_be_left_to_the_system() {
+    let place = Place::new(MIB);
+    let root = place.path("root");
+    std::fs::create_dir(&root).unwrap();
+    let dir = root.display().to_string();
+    let serve = |durability| {
+        let at = [
+            "--listen",
+            "127.0.0.1:0",
+            "--writable",
+            "--durability",
+            durability,
+        ];
+        ["serve", "http", &dir].into_iter().chain(at).collect::<Vec<_>>()
+    };
+    for durability in ["cached", "synced"] {
+        let mut serving = Running::start(&mut tidegate(serve(durability)));
+        let url = served(&mut serving);
+        go([place.text("big"), format!("{url}/{durability}")]).expect(0);
+        assert!(std::fs::read(root.join(durability)).unwrap() == place.bytes);
+    }
+    go(serve("never")).expect(2);
+}
+
+#[test]
 fn http_listen_takes_one_upload_and_serves_one_download() {
     let place = Place::new(3 * MIB);
     let mut taking = Running::start(&mut tidegate(["http-listen://127.0.0.1:0", &place.text("copy")]));
