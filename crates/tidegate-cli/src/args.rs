@@ -12,7 +12,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 
 pub(crate) use self::help::EXAMPLES;
 pub(crate) use self::serve::{Serve, ServeFtpArgs, ServeHttpArgs};
@@ -89,7 +93,7 @@ pub(crate) struct CopyArgs {
     #[arg(long, help_heading = "Copy")]
     pub(crate) append: bool,
     /// Continue where an earlier copy broke off: the source is read from as far as the file or FTP target reaches
-    #[arg(long, help_heading = "Copy", conflicts_with_all = ["append", "checksum"])]
+    #[arg(long, help_heading = "Copy", conflicts_with = "append")]
     pub(crate) resume: bool,
     /// Whether a file sink's finish waits until the disk has the bytes (synced, the default) or not (cached)
     #[arg(
@@ -335,7 +339,26 @@ impl HalfCloseArg {
 /// # Errors
 /// clap's, which is also how help and the version are answered.
 pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(words::arrange(words.to_vec()))
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(words::arrange(words.to_vec()))?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let copy = &mut cli.copy;
+    if copy.resume && copy.checksum.is_some() {
+        if !is_usual(&matches, "checksum") {
+            let text = "--resume cannot be used with --checksum: the first part is not seen again";
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
+        copy.checksum = None;
+    }
+    if copy.output.verbose > 0 && is_usual(&matches, "quiet") && !is_usual(&matches, "verbose") {
+        copy.output.quiet = false;
+    }
+    Ok(cli)
+}
+
+/// Whether an option was not said this time but is usual here: from the environment.
+fn is_usual(matches: &ArgMatches, option: &str) -> bool {
+    matches.value_source(option) == Some(ValueSource::EnvVariable)
 }
 
 #[cfg(test)]
@@ -343,8 +366,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::ffi::OsStr;
-
-    use clap::CommandFactory;
 
     use super::*;
 

@@ -34,6 +34,30 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
     );
 }
 
+/// What is usual here gives way to what was said this time and does not go with it.
+#[test]
+fn what_the_environment_says_gives_way() {
+    let place = Place::new(1000);
+    let usual = [("TIDEGATE_CHECKSUM", "sha256"), ("TIDEGATE_QUIET", "1")];
+    let resume = |options: &[&str]| {
+        let mut command = tidegate(options);
+        command
+            .args([place.text("big"), place.text("copy")])
+            .arg("--resume");
+        command.envs(usual);
+        run(command)
+    };
+    let said = resume(&["--checksum", "sha256"]).expect(2);
+    assert!(
+        said.err.contains("--resume cannot be used with --checksum"),
+        "{}",
+        said.err
+    );
+    let told = resume(&["-v"]).expect(0);
+    assert!(!told.err.is_empty(), "quiet although -v was said");
+    place.holds_all("copy");
+}
+
 #[test]
 fn names_and_defaults_come_from_the_file() {
     let place = Place::new(1000);
