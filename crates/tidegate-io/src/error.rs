@@ -36,6 +36,10 @@ pub enum ErrorKind {
     /// The far side has ended well without reading everything: a child that exited with 0. Sinks of two-way endpoints
     /// only, and only once all that the far side had to say was read. A [`Relay`](crate::Relay) takes it for an end.
     Declined,
+    /// The far side has ended by itself and not well: a child with a bad exit code, or one that was killed. Two-way
+    /// endpoints only, and only once all that the far side had to say was read. A [`Relay`](crate::Relay) delivers that
+    /// before it aborts.
+    Died,
     /// A deadline passed.
     TimedOut,
     /// What arrived is not what was announced (checksum, length, verification).

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidegate::{AbortReason, Marks};
 use tokio::time::{Instant, Sleep};
 
-use crate::flow::{Flow, Millis};
+use crate::flow::{Flow, Millis, is_obituary};
 use crate::handle::FlowHandle;
 use crate::rate::SharedRate;
 use crate::report::{FlowError, FlowErrorKind, LaneChoice, Report};
@@ -79,7 +79,8 @@ type BoxedFlow = Flow<Box<dyn Source + Send>, Box<dyn Sink + Send>>;
 /// A relay between two two-way endpoints.
 ///
 /// A child that ends with 0 without having read all its input is no failure, as it is none behind a pipe or over ssh: all
-/// it wrote is delivered, what it did not want is dropped, and the report says how much it was sent.
+/// it wrote is delivered, what it did not want is dropped, and the report says how much it was sent. What a child that
+/// fails has written is delivered too, and then the other end is aborted: it must not look whole.
 ///
 /// # Cancel safety
 /// Dropping it aborts both directions.
@@ -286,10 +287,17 @@ impl Half {
 
     /// Whether the other direction may hear of this failure now. One that was stopped has nothing to say while the other
     /// still delivers what it holds.
-    fn spreads(&self, while_stopping: bool) -> bool {
-        self.failure().is_some_and(|error| {
-            !while_stopping || error.side.is_some() || error.kind != FlowErrorKind::Aborted
-        })
+    fn spreads(&self, while_stopping: bool, other: &Self) -> bool {
+        !self.mourns(other)
+            && self.failure().is_some_and(|error| {
+                !while_stopping || error.side.is_some() || error.kind != FlowErrorKind::Aborted
+            })
+    }
+
+    /// Whether the far side has died while the other direction still brings what it had said.
+    fn mourns(&self, other: &Self) -> bool {
+        let speaks = other.result.is_none() && other.flow.ends_with().is_none();
+        speaks && self.failure().is_some_and(is_obituary)
     }
 }
 
@@ -311,15 +319,16 @@ impl Relay {
         }
     }
 
-    /// A reset or an error in one direction aborts both at once, also while the other is blocked.
+    /// A reset or an error in one direction aborts both at once, also while the other is blocked. Only the last words of
+    /// a far side that has died are delivered first.
     fn spread_failure(&mut self) -> bool {
         if self.failed.is_some() || self.closing {
             return false;
         }
         let stopping = self.is_stopping();
-        let (direction, other) = if self.a_to_b.spreads(stopping) {
+        let (direction, other) = if self.a_to_b.spreads(stopping, &self.b_to_a) {
             (Direction::AToB, &mut self.b_to_a)
-        } else if self.b_to_a.spreads(stopping) {
+        } else if self.b_to_a.spreads(stopping, &self.a_to_b) {
             (Direction::BToA, &mut self.a_to_b)
         } else {
             return false;
@@ -334,9 +343,12 @@ impl Relay {
         self.a_to_b.is_stopping() || self.b_to_a.is_stopping()
     }
 
-    /// Once neither direction delivers what it held, the endpoints of a stopped relay may go.
+    /// Once neither direction delivers what it held, the endpoints of a stopped relay, or of one that mourns, may go.
     fn release_sources(&mut self) -> bool {
-        !self.is_stopping() && (self.a_to_b.flow.release_source() | self.b_to_a.flow.release_source())
+        let mourns = self.a_to_b.mourns(&self.b_to_a) || self.b_to_a.mourns(&self.a_to_b);
+        !self.is_stopping()
+            && !mourns
+            && (self.a_to_b.flow.release_source() | self.b_to_a.flow.release_source())
     }
 
     /// Where one direction has ended and the other only reads what nobody wants, a stop ends that too.

@@ -209,7 +209,7 @@ enum Ends {
 enum Verdict {
     /// The source, once the output has ended.
     AtTheEnd,
-    /// The sink's finish.
+    /// The sink's finish; the source too, when the exit comes soon after the output's end.
     BySink,
 }
 
@@ -257,6 +257,16 @@ impl ProcessSource {
             Reading::Exit => self.verdict == Verdict::AtTheEnd,
             Reading::Over => false,
         }
+    }
+
+    /// What the exit makes of the end of the output. Beside a sink it counts when it comes soon, so that the output of a
+    /// child that died does not look whole; a child that only closed its output may live on.
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        let (ending, kind) = match self.verdict {
+            Verdict::AtTheEnd => (Some(ready!(self.child.poll_ending(cx))), ErrorKind::Failed),
+            Verdict::BySink => (ready!(self.child.poll_ending_soon(cx)), ErrorKind::Died),
+        };
+        Poll::Ready(ending.map_or(Ok(()), |ending| verdict(&self.name, &ending, kind)))
     }
 
     fn poll_output(
@@ -311,10 +321,10 @@ impl Source for ProcessSource {
             self.output = None;
             self.child.output_is_over();
         }
-        if matches!(self.state, Reading::Exit) && self.verdict == Verdict::AtTheEnd {
-            let ending = ready!(self.child.poll_ending(cx));
+        if matches!(self.state, Reading::Exit) {
+            let told = ready!(self.poll_exit(cx));
             self.state = Reading::Over;
-            return Poll::Ready(verdict(&self.name, &ending).map(|()| None));
+            return Poll::Ready(told.map(|()| None));
         }
         Poll::Ready(Ok(None))
     }
@@ -408,7 +418,8 @@ impl ProcessSink {
                 self.is_over = true;
                 ErrorKind::Declined
             }
-            Reader::Ours | Reader::Elsewhere => ErrorKind::BrokenPipe,
+            Reader::Ours => ErrorKind::Died,
+            Reader::Elsewhere => ErrorKind::BrokenPipe,
         };
         Poll::Ready(EndpointError::new(kind, Blame::Peer, what))
     }
@@ -434,7 +445,11 @@ impl Sink for ProcessSink {
         self.input = None;
         let ending = ready!(self.child.poll_ending(cx));
         self.is_over = true;
-        Poll::Ready(verdict(&self.name, &ending).map(|()| Confirmation::Confirmed))
+        let kind = match self.reader {
+            Reader::Ours => ErrorKind::Died,
+            Reader::Elsewhere => ErrorKind::Failed,
+        };
+        Poll::Ready(verdict(&self.name, &ending, kind).map(|()| Confirmation::Confirmed))
     }
 
     fn abort(&mut self, _reason: &AbortReason) {
@@ -505,12 +520,12 @@ impl Drop for ProcessSink {
     }
 }
 
-fn verdict(name: &str, ending: &Ending) -> Result<(), EndpointError> {
+fn verdict(name: &str, ending: &Ending, kind: ErrorKind) -> Result<(), EndpointError> {
     if ending.is_success() {
         return Ok(());
     }
     let what = format!("{name} {}", Told(ending));
-    Err(EndpointError::new(ErrorKind::Failed, Blame::Peer, what))
+    Err(EndpointError::new(kind, Blame::Peer, what))
 }
 
 /// An ending in words: `exited with code 3: no such file`.

@@ -261,6 +261,18 @@ fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The peer takes no more. It may have said why before it closed (a certificate it refuses): that lies before its end or is
+/// still on its way, and either comes, for the connection is gone.
+fn poll_why(engine: &mut Engine, cx: &mut Context<'_>, error: EndpointError) -> Poll<EndpointError> {
+    if error.blame != Blame::Peer {
+        return Poll::Ready(error);
+    }
+    Poll::Ready(match ready!(engine.poll_drop_rest(cx)) {
+        Err(said) if said.kind == ErrorKind::Failed => said,
+        _ => error,
+    })
+}
+
 impl Source for TlsSource {
     fn poll_read(
         &mut self,
@@ -313,13 +325,7 @@ impl Sink for TlsSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         let mut engine = lock(&self.engine);
         match ready!(engine.poll_write(cx, held)) {
-            Err(error) if self.use_ == Use::Alone => {
-                // The peer may have said why before it closed.
-                match engine.poll_drop_rest(cx) {
-                    Poll::Ready(Err(said)) if said.kind == ErrorKind::Failed => Poll::Ready(Err(said)),
-                    _ => Poll::Ready(Err(error)),
-                }
-            }
+            Err(error) if self.use_ == Use::Alone => poll_why(&mut engine, cx, error).map(Err),
             result => Poll::Ready(result),
         }
     }
@@ -332,7 +338,12 @@ impl Sink for TlsSink {
         let mut engine = lock(&self.engine);
         let mut confirmation = Confirmation::Sent;
         if !self.is_over {
-            confirmation = ready!(engine.poll_end(cx))?;
+            confirmation = match ready!(engine.poll_end(cx)) {
+                Err(error) if self.use_ == Use::Alone => {
+                    return poll_why(&mut engine, cx, error).map(Err);
+                }
+                result => result?,
+            };
         }
         // Our end is out: what comes now can only confirm it.
         self.is_over = true;

@@ -16,7 +16,8 @@ pub(super) struct Aborting {
     pub(super) error: FlowError,
     pub(super) sink_gone: bool,
     pub(super) source_gone: bool,
-    /// In a relay that was told to stop, the source's endpoint may still be taking what the other direction holds.
+    /// In a relay that was told to stop, or whose far side has died, the source's endpoint may still be taking what the
+    /// other direction holds.
     pub(super) source_waits: bool,
 }
 
@@ -65,10 +66,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
 
     /// Ends the stream as not complete. The first error stands.
     /// What a failed source had given still goes out, so that none of it is lost; then the sink is aborted. In a relay the
-    /// other direction must not wait for that.
+    /// other direction must not wait for that, but where the far side has died having said all.
     pub(super) fn fail(&mut self, error: FlowError) {
         let source_failed = matches!(self.phase, Phase::Moving) && error.side == Some(Side::Source);
-        if source_failed && !self.of_relay {
+        if source_failed && (!self.of_relay || error.cause.kind == ErrorKind::Died) {
             self.phase = Phase::Stopping(Box::new(error));
         } else {
             self.begin_abort(error, None);
@@ -80,7 +81,7 @@ impl<S: Source, K: Sink> Flow<S, K> {
             return;
         }
         let reason = reason.unwrap_or_else(|| abort_reason(&error));
-        let source_waits = self.of_relay && self.is_stopping();
+        let source_waits = self.of_relay && (self.is_stopping() || is_obituary(&error));
         if source_waits && error.cause.kind == ErrorKind::Declined {
             // The wish was for an end, which reading what nobody wants is not: the relay grants the rest of it.
             self.shared.wish_to_stop();
@@ -158,6 +159,11 @@ impl<S: Source, K: Sink> Flow<S, K> {
             )),
         }
     }
+}
+
+/// A sink's far side has died. What it had said may still be on its way to where this flow reads.
+pub(crate) fn is_obituary(error: &FlowError) -> bool {
+    error.side == Some(Side::Sink) && error.cause.kind == ErrorKind::Died
 }
 
 pub(super) fn requested(cause: EndpointError) -> FlowError {

@@ -198,7 +198,10 @@ impl<S: Source, K: Sink> Flow<S, K> {
             Phase::Moving if self.of_relay && self.shared.state() == FlowState::Reading => None,
             Phase::Moving => stall,
             Phase::Draining => Some(stall.map_or(drain, |stall| stall.min(drain))),
-            Phase::Stopping(ref error) if error.side.is_some() => Some(drain.min(FAILED_DRAIN_MAX)),
+            // The last words of a child that has died are its whole output, and nothing follows them.
+            Phase::Stopping(ref error) if error.side.is_some() && error.cause.kind != ErrorKind::Died => {
+                Some(drain.min(FAILED_DRAIN_MAX))
+            }
             _ => Some(drain),
         }
     }

@@ -34,6 +34,7 @@ use ending::Aborting;
 use limits::{Clock, Limits, Tolls, Verdict};
 use moving::Turn;
 
+pub(crate) use ending::is_obituary;
 pub use limits::DRAIN_DEFAULT;
 pub(crate) use limits::Millis;
 

@@ -295,9 +295,55 @@ async fn in_a_relay_an_early_failure_is_told_and_loses_no_output() {
     };
     let child = Process::shell("head -c 100000; exit 3").into_duplex().unwrap();
     let error = within(Relay::new(ours, child).run()).await.unwrap_err();
-    assert_eq!(error.error.cause.kind, ErrorKind::BrokenPipe, "{error}");
+    assert_eq!(error.error.cause.kind, ErrorKind::Died, "{error}");
     assert!(error.to_string().contains("exited with code 3"), "{error}");
     assert!(seen.bytes() == pattern(100_000), "{} bytes", seen.len());
+    assert!(!seen.is_finished(), "what was cut short looked whole");
+}
+
+/// A child that dies while a slow client still takes what it wrote: the client gets all of it, and no end.
+#[tokio::test]
+async fn in_a_relay_the_last_words_of_a_child_that_died_are_delivered_and_do_not_look_whole() {
+    use std::io::Read;
+
+    for (line, client_ends) in [
+        ("head -c 3000000 /dev/zero; exit 3", true),
+        ("head -c 3000000 /dev/zero; kill -KILL $$", false),
+    ] {
+        let listener = tidegate_io::endpoint::tcp::Listener::bind("127.0.0.1:0")
+            .await
+            .unwrap();
+        let at = listener.local_addr().unwrap();
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let client = std::thread::spawn(move || {
+            let mut client = std::net::TcpStream::connect(at).unwrap();
+            if client_ends {
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            told.recv().unwrap();
+            let mut all = Vec::new();
+            let end = client.read_to_end(&mut all);
+            (all.len(), end)
+        });
+        let near = tidegate_io::endpoint::tcp::duplex(listener.accept().await.unwrap().0);
+        let child = Process::shell(line).into_duplex().unwrap();
+        let running = tokio::spawn(Relay::new(near, child).run());
+        tell.send(()).unwrap();
+        let error = within(running).await.unwrap().unwrap_err();
+        assert_eq!(error.error.cause.kind, ErrorKind::Died, "{error}");
+        let (got, end) = client.join().unwrap();
+        assert_eq!(got, 3_000_000, "{line}");
+        assert!(end.is_err(), "{line}: what was cut short looked whole");
+    }
+}
+
+/// A child that closes its output and lives on: that direction ends well, the other goes on.
+#[tokio::test]
+async fn a_child_that_only_closed_its_output_is_not_waited_for() {
+    let Duplex { mut source, mut sink } = Process::shell("exec 1>&-; cat >/dev/null").into_duplex().unwrap();
+    assert!(read_all(&mut *source).await.unwrap().is_empty());
+    write_all(&mut *sink, pattern(100_000)).await.unwrap();
+    finish(&mut *sink).await.unwrap();
 }
 
 /// The client of a listening relay: what the child wrote reaches it whole although it still sends, and its connection

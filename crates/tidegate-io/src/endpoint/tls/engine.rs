@@ -43,6 +43,10 @@ pub(super) struct Engine {
     in_flight: usize,
     phase: Phase,
     is_end_sent: bool,
+    /// The peer has said that it sends no more.
+    has_peer_ended: bool,
+    /// When our end was sent, the peer's system had taken all there was before it.
+    was_all_taken: bool,
     failed: Option<EndpointError>,
     pub(super) name: String,
 }
@@ -61,6 +65,8 @@ impl Engine {
             in_flight: 0,
             phase: Phase::Handshake,
             is_end_sent: false,
+            has_peer_ended: false,
+            was_all_taken: false,
             failed: None,
             name,
         }
@@ -133,11 +139,22 @@ impl Engine {
 
     /// Says that nothing more will come from us, after all that was written.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
-        ready!(self.poll_out(cx))?;
         if !self.is_end_sent {
+            ready!(self.poll_out(cx))?;
+            self.was_all_taken = self.sink.unsent_bytes() == Some(0);
             self.session.send_close_notify();
             self.is_end_sent = true;
         }
+        Poll::Ready(match ready!(self.poll_close(cx)) {
+            // Most clients close at once when they have all they want: our end then finds nobody, and nobody missed it.
+            Err(error) if self.has_peer_ended && self.was_all_taken && error.blame == Blame::Peer => {
+                Ok(Confirmation::Sent)
+            }
+            result => result,
+        })
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {
         ready!(self.poll_flush(cx))?;
         self.sink.poll_finish(cx)
     }
@@ -178,7 +195,10 @@ impl Engine {
     fn read_plain(&mut self, buffers: &mut Buffers, max: usize) -> Result<Option<Bytes>, EndpointError> {
         let mut reader = self.session.reader();
         let result = match reader.fill_buf() {
-            Ok([]) => return Ok(Some(Bytes::new())),
+            Ok([]) => {
+                self.has_peer_ended = true;
+                return Ok(Some(Bytes::new()));
+            }
             // A buffer is taken only now that there is something to put into it.
             Ok(_) => {
                 let mut buffer = buffers.take(max);

@@ -41,6 +41,12 @@ fn certificate(name: &str, wrong: &CertificateError) -> String {
             format!("the certificate of {name} is signed by nobody we trust (self-signed?)")
         }
         CertificateError::Revoked => format!("the certificate of {name} was revoked"),
+        // What `openssl req -x509` makes unless told otherwise.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            format!(
+                "the certificate of {name} is an authority's (CA:TRUE), which may sign others but not prove a server"
+            )
+        }
         _ => format!("the certificate of {name} is not acceptable"),
     }
 }
