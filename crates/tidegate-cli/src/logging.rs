@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     Service,
 }
 
+/// Logs every certificate that does not do, with a place in its source code.
+const TOLD_BY_US: &str = "rustls_platform_verifier=off";
+
 /// Starts logging. `RUST_LOG` may say more precisely what is wanted.
 pub(crate) fn start(kind: Kind, output: &OutputSettings) {
     let level = match (output.quiet, kind, output.verbose) {
@@ -35,12 +38,15 @@ pub(crate) fn start(kind: Kind, output: &OutputSettings) {
         _ => "trace",
     };
     // What other crates have to say below a warning is of use to few; suppaftp warns of every transfer that is cut, which
-    // our own error tells.
+    // our own error tells, as it tells what is wrong with a certificate.
     let ours = format!(
-        "warn,suppaftp=error,tidegate={level},tidegate_io={level},tidegate_http={level},tidegate_ftp={level}"
+        "warn,suppaftp=error,{TOLD_BY_US},tidegate={level},tidegate_io={level},tidegate_http={level},tidegate_ftp={level}"
     );
     let ours = format!("{ours},tidegate_maildir={level},tidegate_pb={level}");
-    let usual = if level == "error" { level.to_owned() } else { ours };
+    let usual = match level {
+        "error" => format!("error,{TOLD_BY_US}"),
+        _ => ours,
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let line = Line {
         kind,

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use tidegate::AbortReason;
-use tidegate_io::{Direction, Duplex, RelayError, RelayReport, Side};
+use tidegate_io::{Direction, Duplex, FlowError, RelayError, RelayReport, Side};
 
 use super::Settings;
 use super::live::{self, Seen};
@@ -106,15 +106,15 @@ fn joined(
                 Direction::AToB => stdout[1],
                 Direction::BToA => stdout[0],
             };
-            let mut failure = Failure::flow(&error.error, ended, stdout);
+            let mut of_address = FlowError::clone(&error.error);
             if error.direction == Direction::BToA {
                 // The side is one of this direction's; the address is the other one of the command line.
-                failure.side = failure.side.map(|side| match side {
+                of_address.side = of_address.side.map(|side| match side {
                     Side::Source => Side::Sink,
                     Side::Sink => Side::Source,
                 });
             }
-            Err(failure)
+            Err(Failure::flow(&of_address, ended, stdout))
         }
     }
 }
