@@ -10,7 +10,7 @@ use crate::support::{MIB, Place, Running, go, run, tidegate};
 
 /// One line, that names the side and the address.
 #[track_caller]
-fn one_line(err: &str, side: &str, address: &str) {
+pub(crate) fn one_line(err: &str, side: &str, address: &str) {
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(err.starts_with(&format!("tidegate: {side} {address}: ")), "{err}");
 }
@@ -241,22 +241,38 @@ fn exit_8_when_nothing_moves_for_the_stall_limit() {
 
 #[test]
 fn exit_8_for_a_connection_that_does_not_come_about_in_time() {
-    // A listener whose backlog is full answers nothing: the kernel drops what comes.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into())
-        .unwrap();
-    socket.listen(0).unwrap();
-    let at = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut waiting = Vec::new();
-    for _ in 0..4 {
-        let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        filler.set_nonblocking(true).unwrap();
-        let _ = filler.connect(&at.into());
-        waiting.push(filler);
+    let deaf = Deaf::new();
+    let to = format!("tcp://{}", deaf.at);
+    let run = go(["--connect-timeout", "300ms", "/dev/null", &to]).expect(8);
+    one_line(&run.err, "sink", &to);
+}
+
+/// A listener whose backlog is full answers nothing: the kernel drops what comes.
+pub(crate) struct Deaf {
+    pub(crate) at: std::net::SocketAddr,
+    _sockets: Vec<socket2::Socket>,
+}
+
+impl Deaf {
+    pub(crate) fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket
+            .bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into())
+            .unwrap();
+        socket.listen(0).unwrap();
+        let at = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = vec![socket];
+        for _ in 0..4 {
+            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&at.into());
+            waiting.push(filler);
+        }
+        Self {
+            at,
+            _sockets: waiting,
+        }
     }
-    let run = go(["--connect-timeout", "300ms", "/dev/null", &format!("tcp://{at}")]).expect(8);
-    one_line(&run.err, "sink", &format!("tcp://{at}"));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_killed_program_as_sink_is_a_failure() {
 }
 
 /// The process number a program wrote down.
-fn pid_in(place: &Place, name: &str) -> String {
+pub(crate) fn pid_in(place: &Place, name: &str) -> String {
     let mut text = String::new();
     until("the program starts", || {
         text = std::fs::read_to_string(place.path(name))

@@ -2,13 +2,17 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod certificates;
 mod checksums;
+mod children;
 mod clock;
 mod config;
+mod connections;
 mod copies;
 mod exits;
 mod faults;
 mod help;
+mod http_relays;
 mod mail;
 mod memory;
 mod output;
@@ -17,7 +21,9 @@ mod peers;
 mod protocols;
 mod relays;
 mod signals;
+mod socat;
 mod support;
 mod terminal;
+mod twisted;
 mod usage;
 mod web;

@@ -9,10 +9,10 @@ use crate::support::{MIB, Place, Running, go, tidegate};
 
 /// What a copy may have resident at most. An unoptimised program's code alone takes some 12 MiB, so there the pages that
 /// are mapped from its file do not count, and the rest is held to less.
-const PEAK_BYTES: u64 = if cfg!(debug_assertions) { 8 } else { 16 } * MIB as u64;
+pub(crate) const PEAK_BYTES: u64 = if cfg!(debug_assertions) { 8 } else { 16 } * MIB as u64;
 
 /// The peak of a process that still runs; nothing for one that has ended.
-fn peak(id: u32) -> u64 {
+pub(crate) fn peak(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -2,35 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{MIB, Place, Running, clean, free_port, go, peer, run, tidegate, twisted, until};
-
-fn shell(line: &str, place: &Place) -> Command {
-    let mut command = Command::new("bash");
-    clean(&mut command);
-    command
-        .args(["-o", "pipefail", "-c", line])
-        .current_dir(place.path(""));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Until somebody listens, without connecting: a connection would be taken for the real one.
-fn listening(port: u16) {
-    let wanted = format!(":{port:04X} ");
-    until("the peer listens", || {
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|file| {
-            let table = std::fs::read_to_string(file).unwrap_or_default();
-            table.lines().any(|line| {
-                let mut words = line.split_whitespace();
-                let local = format!("{} ", words.nth(1).unwrap_or_default());
-                local.contains(&wanted) && words.nth(1) == Some("0A")
-            })
-        })
-    });
-}
+use crate::support::{
+    MIB, Place, Running, clean, free_port, go, listening, peer, run, shell, tidegate, twisted, until,
+};
 
 #[test]
 fn socat_receives_and_sends_256_mib_whole() {

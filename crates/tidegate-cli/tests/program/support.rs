@@ -322,6 +322,36 @@ pub(crate) fn missing(program: &str, test: &str) {
     eprintln!("SKIPPED-PEER: {program}: {test}");
 }
 
+/// A line for bash, in the place, with the program as `$T`.
+pub(crate) fn shell(line: &str, place: &Place) -> Command {
+    let mut command = Command::new("bash");
+    clean(&mut command);
+    command
+        .args(["-o", "pipefail", "-c", line])
+        .env("T", env!("CARGO_BIN_EXE_tidegate"))
+        .current_dir(place.path(""));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Until somebody listens, without connecting: a connection would be taken for the real one.
+pub(crate) fn listening(port: u16) {
+    let wanted = format!(":{port:04X} ");
+    until("the peer listens", || {
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|file| {
+            let table = std::fs::read_to_string(file).unwrap_or_default();
+            table.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                let local = format!("{} ", words.nth(1).unwrap_or_default());
+                local.contains(&wanted) && words.nth(1) == Some("0A")
+            })
+        })
+    });
+}
+
 /// A port for a foreign program that cannot choose one itself. It lies below those the system gives to outgoing connections
 /// and for port 0, so that none of the tests beside this one is given it in the meantime.
 pub(crate) fn free_port() -> u16 {

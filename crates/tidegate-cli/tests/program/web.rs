@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +60,7 @@ fn relay(mut near: TcpStream, to: u16, mut allowed: usize) {
 }
 
 /// A foreign program that ends with the test.
-struct Foreign(Child);
+pub(crate) struct Foreign(Child);
 
 impl Drop for Foreign {
     fn drop(&mut self) {
@@ -124,6 +125,17 @@ fn a_download_from_nginx_over_tls_that_is_cut_ten_times_arrives_whole() {
     let place = Place::new(5 * MIB);
     let (cert, key) = certificate(&place);
     let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let port = free_port();
+    let server = format!(
+        "listen 127.0.0.1:{port} ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}; root {};",
+        place.text("")
+    );
+    let _nginx = nginx(&program, &place, port, &server);
+    resumes_from(port, &place, &cert, "copy");
+}
+
+/// An nginx with one server, in the foreground, until dropped.
+pub(crate) fn nginx(program: &Path, place: &Place, port: u16, server: &str) -> Foreign {
     let home = place.path("nginx");
     std::fs::create_dir(&home).unwrap();
     for path in [home.clone(), place.path("")] {
@@ -131,7 +143,6 @@ fn a_download_from_nginx_over_tls_that_is_cut_ten_times_arrives_whole() {
         // nginx drops root for a user that may not enter a private directory.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let port = free_port();
     let here = home.display();
     let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -139,9 +150,7 @@ fn a_download_from_nginx_over_tls_that_is_cut_ten_times_arrives_whole() {
         .collect();
     let conf = format!(
         "daemon off; master_process off; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 64; }}\n\
-         http {{ access_log off; {temp} server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {cert}; \
-         ssl_certificate_key {key}; root {}; }} }}\n",
-        place.text("")
+         http {{ access_log off; {temp} server {{ {server} }} }}\n",
     );
     std::fs::write(home.join("nginx.conf"), conf).unwrap();
     let mut command = Command::new(program);
@@ -151,9 +160,9 @@ fn a_download_from_nginx_over_tls_that_is_cut_ten_times_arrives_whole() {
         .arg("-c")
         .arg(home.join("nginx.conf"))
         .stderr(Stdio::null());
-    let _nginx = Foreign(command.spawn().unwrap());
+    let nginx = Foreign(command.spawn().unwrap());
     until("nginx listens", || listens(port));
-    resumes_from(port, &place, &cert, "copy");
+    nginx
 }
 
 #[test]
