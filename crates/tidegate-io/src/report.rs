@@ -140,7 +140,7 @@ pub struct Report {
     pub bytes_confirmed: u64,
     /// What the sink's finish could promise. `None` when the stream was not finished.
     pub confirmation: Option<Confirmation>,
-    /// The lane most bytes took.
+    /// The lane in use at the end: `Copy` where the kernel refused another one midway.
     pub lane: Lane,
     /// From the first poll to the end.
     pub elapsed: Duration,

@@ -19,6 +19,7 @@ mod output;
 mod pages;
 mod peers;
 mod protocols;
+mod refusals;
 mod relays;
 mod signals;
 mod socat;

@@ -17,6 +17,8 @@ pub(super) enum Kerneled {
     Moved,
     SourceWaits,
     SinkWaits,
+    /// User space has to carry on: this once, or for good.
+    CopyOnce,
     Copy,
 }
 
@@ -51,7 +53,8 @@ impl<S: Source, K: Sink> Flow<S, K> {
             }
             Step::SourceWaits => Kerneled::SourceWaits,
             Step::SinkWaits | Step::Works => Kerneled::SinkWaits,
-            Step::CopyOnce | Step::Refused => Kerneled::Copy,
+            Step::CopyOnce => Kerneled::CopyOnce,
+            Step::Refused => Kerneled::Copy,
         }
     }
 

@@ -9,10 +9,10 @@ use tidegate::HoldReason;
 use tokio::time::Instant;
 
 use super::lanes::Kerneled;
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::{Flow, Out, Phase, Reads};
 use crate::handle::{FlowState, Shared};
-use crate::report::{FlowError, Side};
+use crate::report::{FlowError, Lane, Side};
 use crate::{Sink, Source};
 
 /// Work done in one turn before other tasks get theirs.
@@ -48,18 +48,22 @@ impl<S: Source, K: Sink> Flow<S, K> {
                 return self.wait_paused(cx, sink_waits);
             }
             self.shared.enter(FlowState::Reading);
-            let paced = self.pace().map_or(usize::MAX, |pace| pace.most());
+            let paced = self.pace().map(|pace| pace.most());
+            let paced = paced.unwrap_or_else(|| pace::most_at_first(self.shared.bytes_sent.load(Relaxed)));
             let most = self.gate.marks().chunk().min(allowed).min(paced);
+            let mut lane = Lane::Copy;
             if !sink_waits && self.in_kernel() {
                 match self.poll_kernel(cx, turn, most) {
                     Kerneled::Moved => continue,
                     Kerneled::SourceWaits => return self.wait_source(cx, false),
                     Kerneled::SinkWaits => return self.wait_kernel_sink(cx),
+                    Kerneled::CopyOnce => lane = self.kernel.lane(),
                     Kerneled::Copy => {}
                 }
             }
             match self.source.poll_read(cx, &mut self.buffers, most) {
                 Poll::Ready(Ok(Some(bytes))) => {
+                    self.shared.set_lane(lane);
                     turn.worked(bytes.len());
                     self.took(bytes);
                 }
