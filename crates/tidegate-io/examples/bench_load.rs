@@ -5,22 +5,27 @@
 //! bench_load echo-load PORT CONNS RATE SECONDS  prints p50 and p99 in microseconds
 //! bench_load hold PORT CONNS                    opens, moves one byte each, flags readiness, holds
 //! bench_load open PORT CONNS                    prints the seconds to open all and get one byte back on each
-//! bench_load slow-reader PORT RATE SECONDS      prints the bytes it read
-//! bench_load fast-sender PORT SECONDS           prints the bytes it got rid of
-//! bench_load tokio-relay PORT TO                copy_bidirectional
+//! bench_load run-ahead PORT VIA RATE SECONDS    a reader of that rate on PORT and a fast sender through VIA; prints mean and most of
+//!                                               what was sent and not read, over the later half of the time
+//! bench_load phases ADDRESS RATE SLOW SKIP SECONDS  reads at that rate for SLOW seconds, skips SKIP at full speed, then measures;
+//!                                               prints the bytes a second of the slow phase and of the last
+//! bench_load blast ADDRESS                      sends until nobody reads
+//! bench_load tokio-relay ADDRESS TO             copy_bidirectional
 //! bench_load tokio-file FILE PORT               tokio::io::copy from tokio::fs
 //! ```
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
 use std::env::args;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 
 #[tokio::main]
 async fn main() {
@@ -37,9 +42,13 @@ async fn main() {
             println!("{:.3}", start.elapsed().as_secs_f64());
             drop(held);
         }
-        "slow-reader" => slow_reader(listen(port(1)), number(2), number(3)).await,
-        "fast-sender" => fast_sender(port(1), number(2)).await,
-        "tokio-relay" => tokio_relay(listen(port(1)), port(2)).await,
+        "run-ahead" => run_ahead(listen(port(1)), port(2), number(3), number(4)).await,
+        "phases" => {
+            let reader = listen_at(words[1].parse().unwrap());
+            phases(reader, number(2), [number(3), number(4), number(5)]).await;
+        }
+        "blast" => blast(&words[1], &AtomicU64::new(0)).await,
+        "tokio-relay" => tokio_relay(listen_at(words[1].parse().unwrap()), &words[2]).await,
         "tokio-file" => {
             let mut file = tokio::fs::File::open(&words[1]).await.unwrap();
             let mut to = dial(port(2)).await;
@@ -52,9 +61,13 @@ async fn main() {
 }
 
 fn listen(port: u16) -> TcpListener {
+    listen_at(([127, 0, 0, 1], port).into())
+}
+
+fn listen_at(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
-    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket.bind(address).unwrap();
     socket.listen(10_000).unwrap()
 }
 
@@ -127,40 +140,74 @@ async fn echo_load(port: u16, count: u64, rate: u64, seconds: u64) {
     println!("{} {}", times[times.len() / 2], times[times.len() * 99 / 100]);
 }
 
-async fn slow_reader(listener: TcpListener, rate: u64, seconds: u64) {
-    let (mut peer, _) = listener.accept().await.unwrap();
+/// Reads for so long, at most at a rate if there is one, and says how many bytes a second that were.
+async fn read_for(peer: &mut TcpStream, rate: Option<u64>, seconds: u64, total: &AtomicU64) -> f64 {
     let start = Instant::now();
     let mut buffer = vec![0; 64 * 1024];
     let mut got = 0;
     while start.elapsed() < Duration::from_secs(seconds) {
-        if got as f64 > start.elapsed().as_secs_f64() * rate as f64 {
+        if rate.is_some_and(|rate| got as f64 > start.elapsed().as_secs_f64() * rate as f64) {
             sleep(Duration::from_millis(1)).await;
             continue;
         }
-        got += peer.read(&mut buffer).await.unwrap() as u64;
+        let count = peer.read(&mut buffer).await.unwrap() as u64;
+        got += count;
+        total.fetch_add(count, Relaxed);
     }
-    println!("{got}");
+    got as f64 / start.elapsed().as_secs_f64()
 }
 
-async fn fast_sender(port: u16, seconds: u64) {
-    let mut peer = dial(port).await;
-    let start = Instant::now();
+async fn phases(listener: TcpListener, rate: u64, [slow, skip, seconds]: [u64; 3]) {
+    let (mut peer, _) = listener.accept().await.unwrap();
+    let total = AtomicU64::new(0);
+    let slow = read_for(&mut peer, Some(rate), slow, &total).await;
+    read_for(&mut peer, None, skip, &total).await;
+    let fast = read_for(&mut peer, None, seconds, &total).await;
+    println!("{slow:.0} {fast:.0}");
+}
+
+async fn blast(to: &str, sent: &AtomicU64) {
+    let mut peer = TcpStream::connect(to).await.unwrap();
     let buffer = vec![0; 64 * 1024];
-    let mut sent = 0;
-    while let Some(left) = Duration::from_secs(seconds).checked_sub(start.elapsed()) {
-        match timeout(left, peer.write(&buffer)).await {
-            Ok(Ok(taken)) => sent += taken as u64,
-            Ok(Err(_)) | Err(_) => break,
-        }
+    while let Ok(taken) = peer.write(&buffer).await {
+        sent.fetch_add(taken as u64, Relaxed);
     }
-    println!("{sent}");
 }
 
-async fn tokio_relay(listener: TcpListener, to: u16) {
+/// Both ends in one process, so that what was sent and what was read are looked at in the same moment. A sender's queue fills
+/// and empties by a third of itself: one look would tell little.
+async fn run_ahead(listener: TcpListener, via: u16, rate: u64, seconds: u64) {
+    let (sent, read) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    tokio::spawn({
+        let sent = Arc::clone(&sent);
+        async move { blast(&format!("127.0.0.1:{via}"), &sent).await }
+    });
+    tokio::spawn({
+        let read = Arc::clone(&read);
+        async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            read_for(&mut peer, Some(rate), seconds + 10, &read).await;
+        }
+    });
+    sleep(Duration::from_secs(seconds) / 2).await;
+    let end = Instant::now() + Duration::from_secs(seconds) / 2;
+    let mut ahead = Vec::new();
+    while Instant::now() < end {
+        // The reader's count first: what is read in between is then no lead.
+        let was_read = read.load(Relaxed);
+        ahead.push(sent.load(Relaxed).saturating_sub(was_read));
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mean = ahead.iter().sum::<u64>() / ahead.len() as u64;
+    println!("{mean} {}", ahead.iter().max().unwrap());
+}
+
+async fn tokio_relay(listener: TcpListener, to: &str) {
+    let to: SocketAddr = to.parse().unwrap();
     loop {
         let (mut near, _) = listener.accept().await.unwrap();
         tokio::spawn(async move {
-            let mut far = dial(to).await;
+            let mut far = TcpStream::connect(to).await.unwrap();
             let _ = copy_bidirectional(&mut near, &mut far).await;
         });
     }

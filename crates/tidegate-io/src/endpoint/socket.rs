@@ -14,6 +14,8 @@ use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddrV4;
 use std::pin::Pin;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -115,6 +117,9 @@ struct Connection<T> {
     died: OnceLock<Box<EndpointError>>,
     #[cfg_attr(not(unix), allow(dead_code, reason = "there are no lanes"))]
     kind: LaneKind,
+    /// The receive queue has a bound of ours, and is the kernel's own no more.
+    #[cfg(target_os = "linux")]
+    is_bounded: AtomicBool,
 }
 
 type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -126,6 +131,8 @@ impl<T: StreamSocket> Connection<T> {
             peer: far.peer,
             died: OnceLock::new(),
             kind: far.kind,
+            #[cfg(target_os = "linux")]
+            is_bounded: AtomicBool::new(false),
         })
     }
 
@@ -148,13 +155,22 @@ impl<T: StreamSocket> Connection<T> {
         let (Some(most), false) = (receive_bytes_max(), is_unix) else {
             return;
         };
-        let has = raw.recv_buffer_size().unwrap_or(usize::MAX);
-        match ahead {
-            RunAhead::Free => drop(raw.set_recv_buffer_size(most)),
-            // The kernel reports twice what is asked for. What could not be given back is not taken.
-            RunAhead::Limited(bytes) if has <= most * 2 => drop(raw.set_recv_buffer_size(bytes.min(most))),
-            RunAhead::Limited(_) => {}
+        let bytes = match ahead {
+            RunAhead::Free if self.is_bounded.load(Relaxed) => most,
+            RunAhead::Limited(bytes) if self.may_be_bounded(most) => bytes.min(most),
+            RunAhead::Free | RunAhead::Limited(_) => return,
+        };
+        if raw.set_recv_buffer_size(bytes).is_ok() {
+            self.is_bounded.store(true, Relaxed);
         }
+    }
+
+    /// What could not be given back is not taken, and a long way keeps its window: too little of it would be slower than any sink.
+    #[cfg(target_os = "linux")]
+    fn may_be_bounded(&self, most: usize) -> bool {
+        // The kernel reports twice what is asked for.
+        let has = self.socket.raw().recv_buffer_size().unwrap_or(usize::MAX);
+        has <= most * 2 && diag::round_trip(self.socket.fd()).is_none_or(|time| time < LONG_WAY)
     }
 
     fn death(&self) -> Option<&EndpointError> {
@@ -541,6 +557,10 @@ fn receive_bytes_max() -> Option<usize> {
         (bytes >= RECEIVE_BYTES_NEEDED).then_some(bytes)
     })
 }
+
+/// A round trip from which on the queue is not bounded. Half of what the first bound is for.
+#[cfg(target_os = "linux")]
+const LONG_WAY: Duration = Duration::from_millis(8);
 
 #[cfg(target_os = "linux")]
 const RECEIVE_BYTES_NEEDED: usize = 4 * 1024 * 1024;
