@@ -16,7 +16,7 @@ cargo xtask <chore>
 
   test [ARGS…]   install the peers the tests need (when it may), run every test, name what was skipped
   ci             fmt, clippy, docs, tidy, the core's border, test, model checks, windows
-  bench [NAME…]  measure beside the peers that are installed, and write docs/benchmarks.md; --quick for less
+  bench [NAME…]  measure beside the peers that are installed, and write docs/benchmarks.md; see bench --help
   tidy           the checks no compiler makes
   loom           the model checks of signal delivery
   windows        build for x86_64-pc-windows-gnu and run the tests under wine

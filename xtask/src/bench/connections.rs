@@ -47,8 +47,8 @@ pub(crate) fn idle() -> Result<Table> {
             let base = rig::resident_kib(&guard.tree());
             let mut figures = Vec::new();
             for count in [1_000u32, 9_900] {
-                let held = load(&["hold", listen, &count.to_string()])?;
-                held_ready(&held, count)?;
+                let mut held = load(&["hold", listen, &count.to_string()])?;
+                held_ready(&mut held, count)?;
                 let used = rig::resident_kib(&guard.tree()).saturating_sub(base);
                 figures.push(used as f64 / f64::from(count));
                 drop(held);
@@ -62,13 +62,13 @@ pub(crate) fn idle() -> Result<Table> {
 }
 
 /// Waits until the load says that all connections are up: it writes a file, its output being read only at its end.
-fn held_ready(held: &Guard, count: u32) -> Result<()> {
+fn held_ready(held: &mut Guard, count: u32) -> Result<()> {
     let pid = *held.tree().first().context("no load")?;
     let flag = rig::scratch()?.join(format!("held-{pid}"));
     let deadline = std::time::Instant::now() + LIMIT;
     while !flag.exists() {
         anyhow::ensure!(
-            std::time::Instant::now() < deadline,
+            std::time::Instant::now() < deadline && !held.has_ended(),
             "{count} connections did not come up"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -81,7 +81,7 @@ fn held_ready(held: &Guard, count: u32) -> Result<()> {
 /// Microseconds of a 64-byte echo over 1,000 connections at 2,000 messages a second in all.
 pub(crate) fn echo() -> Result<Table> {
     let mut table = Table::new("echo, 1,000 connections, 2,000 msg/s, µs", &["p50", "p99"], "p50");
-    for _ in 0..rig::rounds().min(3) {
+    for _ in 0..rig::rounds_or(3, 1) {
         for relay in &crowd() {
             let figures = behind(relay, |_, listen| {
                 let text = load(&["echo-load", listen, "1000", "2000", "8"])?.output(LIMIT)?;
@@ -113,35 +113,53 @@ pub(crate) fn accept() -> Result<Table> {
     Ok(table)
 }
 
-/// MiB a fast source got rid of beyond what a 10 MiB/s reader had read after three seconds.
+/// MiB that a fast source got rid of beyond what a 10 MiB/s reader had read, over the later half of three seconds, and what
+/// the relay's memory grew by meanwhile.
 pub(crate) fn overshoot() -> Result<Table> {
-    let mut table = Table::new("fast source, 10 MiB/s reader: MiB run ahead", &["MiB"], "MiB");
-    for _ in 0..rig::rounds().min(3) {
+    let mut table = Table::new(
+        "fast source, 10 MiB/s reader: MiB run ahead",
+        &["mean", "most", "KiB the relay grew by"],
+        "mean",
+    );
+    for _ in 0..rig::rounds_or(5, 2) {
         for relay in &relays() {
             let (listen, to) = (rig::free_port()?, rig::free_port()?);
-            let reader = load(&["slow-reader", &to.to_string(), "10485760", "3"])?;
-            rig::listening(to)?;
-            let figure = relay
-                .start(listen, to)
-                .and_then(|_guard| Ok(vec![ahead(listen, reader)?]));
-            table.add_or_tell(relay.name, figure);
+            let figures = relay.start(listen, to).and_then(|guard| {
+                let before = rig::resident_kib(&guard.tree());
+                let load = run_ahead(to, listen)?;
+                std::thread::sleep(Duration::from_millis(2500));
+                let grown = rig::resident_kib(&guard.tree()).saturating_sub(before);
+                let [mean, most] = ahead(load)?;
+                Ok([mean, most, grown as f64])
+            });
+            table.add_or_tell(relay.name, figures);
         }
-        let to = rig::free_port()?;
-        let reader = load(&["slow-reader", &to.to_string(), "10485760", "3"])?;
-        rig::listening(to)?;
-        table.add_or_tell("no relay at all", ahead(to, reader).map(|figure| [figure]));
+        let port = rig::free_port()?;
+        let direct = run_ahead(port, port).and_then(ahead);
+        table.add_or_tell(
+            "no relay at all",
+            direct.map(|[mean, most]| [mean, most, f64::NAN]),
+        );
     }
-    Ok(table)
+    Ok(table.over("no relay at all"))
 }
 
-fn ahead(port: u16, reader: Guard) -> Result<f64> {
-    let sent = load(&["fast-sender", &port.to_string(), "3"])?.output(LIMIT)?;
-    let read = reader.output(LIMIT)?;
-    let first = |text: &str| numbers(text)?.first().copied().context("no figure");
-    Ok((first(&sent)? - first(&read)?) / 1_048_576.0)
+fn run_ahead(port: u16, via: u16) -> Result<Guard> {
+    load(&["run-ahead", &port.to_string(), &via.to_string(), "10485760", "3"])
 }
 
-fn numbers(text: &str) -> Result<Vec<f64>> {
+fn ahead(load: Guard) -> Result<[f64; 2]> {
+    let figures = numbers(&load.output(LIMIT)?)?;
+    let mib = |at: usize| {
+        figures
+            .get(at)
+            .map(|bytes| bytes / 1_048_576.0)
+            .context("no figure")
+    };
+    Ok([mib(0)?, mib(1)?])
+}
+
+pub(super) fn numbers(text: &str) -> Result<Vec<f64>> {
     text.split_whitespace()
         .map(|word| {
             word.parse::<f64>()

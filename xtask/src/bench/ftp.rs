@@ -30,14 +30,15 @@ fn site() -> Result<PathBuf> {
     Command::new("chmod").arg("755").arg(&dir).status()?;
     Command::new("chmod").arg("777").arg(dir.join("in")).status()?;
     let made = Command::new("dd")
-        .args(["if=/dev/urandom", "bs=1M", "count=1024", "status=none"])
+        .args(["if=/dev/urandom", "bs=1M", "status=none"])
+        .arg(format!("count={}", rig::served_mib()))
         .arg(format!("of={}", dir.join("big.bin").display()))
         .status()?;
     anyhow::ensure!(made.success(), "cannot make the big file");
     Ok(dir)
 }
 
-/// RETR and STOR of one GiB, the server's processor time for each, and KiB per idle session.
+/// RETR and STOR of the large file, the server's processor time for each, and KiB per idle session.
 pub(crate) fn bulk() -> Result<Table> {
     let columns = &[
         "RETR GiB/s",
@@ -46,7 +47,8 @@ pub(crate) fn bulk() -> Result<Table> {
         "STOR CPU s/GiB",
         "KiB per idle session",
     ];
-    let mut table = Table::new("FTP: 1 GiB with curl", columns, "RETR GiB/s");
+    let title = format!("FTP: {} MiB with curl", rig::served_mib());
+    let mut table = Table::new(&title, columns, "RETR GiB/s");
     let dir = site()?;
     let done = rounds(&dir, &mut table);
     let _ = fs::remove_dir_all(&dir);
@@ -55,12 +57,9 @@ pub(crate) fn bulk() -> Result<Table> {
 
 fn rounds(dir: &Path, table: &mut Table) -> Result<()> {
     let mut servers = ftp_servers::all()?;
-    for _ in 0..rig::rounds() {
+    for _ in 0..rig::rounds_or(5, 3) {
         for server in &servers {
-            match round(server, dir) {
-                Ok(figures) => table.add(server.name, &figures),
-                Err(error) => println!("  {}: {error:#}", server.name),
-            }
+            table.add_or_tell(server.name, round(server, dir));
         }
         // Who stores first after a large file was removed finds warm memory: everybody in turn.
         servers.rotate_left(1);
@@ -80,11 +79,15 @@ fn round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
     let spent = |before: f64| meter.seconds(&tree()) - before;
     let before = meter.seconds(&tree());
     let get = web::rate(Command::new("curl").args(["-sf", "-o", "/dev/null", &format!("{url}/big.bin")]))?;
-    let get_cpu = spent(before);
+    let gib = rig::served_mib() as f64 / 1024.0;
+    let get_cpu = spent(before) / gib;
     let before = meter.seconds(&tree());
     let put = web::rate(Command::new("curl").args(["-sf", "-T", &big, &format!("{url}/in/up.bin")]))?;
-    let put_cpu = spent(before);
-    anyhow::ensure!(fs::metadata(&up)?.len() == 1 << 30, "an upload is not whole");
+    let put_cpu = spent(before) / gib;
+    anyhow::ensure!(
+        fs::metadata(&up)?.len() == rig::served_bytes(),
+        "an upload is not whole"
+    );
     fs::remove_file(&up)?;
     drop(guard);
     Ok([get, get_cpu, put, put_cpu, idle_session_kib(server, dir, &meter)?])

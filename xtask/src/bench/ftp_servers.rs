@@ -153,8 +153,13 @@ fn libunftp_program() -> PathBuf {
     target().join("bench-libunftp/release/tidegate-bench-libunftp")
 }
 
-/// It is no dependency of ours, so it is built apart; where it cannot be had, the table does without.
-fn build_libunftp() -> bool {
+/// It is no dependency of ours, so it is built apart; where it cannot be had, the table does without. A quick run does not wait
+/// for it.
+pub(super) fn build_libunftp() -> bool {
+    if rig::usual_or_quick(false, !libunftp_program().exists()) {
+        println!("  libunftp is built by `cargo xtask bench --build`: left out");
+        return false;
+    }
     let built = succeeds(
         cargo()
             .args(["build", "--release", "--quiet", "--manifest-path"])

@@ -4,8 +4,10 @@
 
 mod bulk;
 mod connections;
+mod core;
 mod ftp;
 mod ftp_servers;
+mod long_link;
 mod peers;
 mod rig;
 mod table;
@@ -13,28 +15,77 @@ mod web;
 
 use std::fmt::Write;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{self, cargo, find, output, root};
+use crate::shell::{find, output, root};
 use table::Table;
 
-type Bench = (&'static str, fn() -> Result<Table>);
+/// A row of the document.
+struct Bench {
+    name: &'static str,
+    what: &'static str,
+    /// What it took on two cores, once everything is built: as it is, and with `--quick`.
+    seconds: [u32; 2],
+    run: fn() -> Result<Table>,
+}
+
+const fn bench(
+    name: &'static str,
+    what: &'static str,
+    seconds: [u32; 2],
+    run: fn() -> Result<Table>,
+) -> Bench {
+    Bench {
+        name,
+        what,
+        seconds,
+        run,
+    }
+}
 
 const BENCHES: &[Bench] = &[
-    ("relay", bulk::relay),
-    ("file-tcp", bulk::file_to_tcp),
-    ("tcp-file", bulk::tcp_to_file),
-    ("file-file", bulk::file_to_file),
-    ("pipeline", bulk::pipeline),
-    ("head", bulk::headed),
-    ("idle", connections::idle),
-    ("echo", connections::echo),
-    ("accept", connections::accept),
-    ("overshoot", connections::overshoot),
-    ("http", web::small),
-    ("http-big", web::big),
-    ("ftp", ftp::bulk),
+    bench("relay", "a long stream, TCP to TCP", [220, 35], bulk::relay),
+    bench("file-tcp", "a cached file to TCP", [180, 35], bulk::file_to_tcp),
+    bench("tcp-file", "TCP to a file", [80, 15], bulk::tcp_to_file),
+    bench("file-file", "a file to a file", [60, 15], bulk::file_to_file),
+    bench(
+        "pipeline",
+        "standard input to output, fed by splice",
+        [90, 20],
+        bulk::pipeline,
+    ),
+    bench("head", "the same, fed by head -c", [60, 10], bulk::headed),
+    bench("idle", "memory of idle connections", [70, 70], connections::idle),
+    bench("echo", "latency of small messages", [250, 85], connections::echo),
+    bench(
+        "accept",
+        "accepting and dialling 9,900 connections",
+        [75, 75],
+        connections::accept,
+    ),
+    bench(
+        "overshoot",
+        "how far a source runs ahead of a slow reader",
+        [190, 80],
+        connections::overshoot,
+    ),
+    bench(
+        "long-link",
+        "throughput over 100 ms, in network namespaces",
+        [420, 85],
+        long_link::long_link,
+    ),
+    bench("http", "small files over HTTP", [150, 60], web::small),
+    bench(
+        "http-big",
+        "a large file down and up over HTTP",
+        [180, 60],
+        web::big,
+    ),
+    bench("ftp", "a large file down and up over FTP", [180, 60], ftp::bulk),
+    bench("core", "a chunk in process", [20, 20], core::chunks),
 ];
 
 /// The chore: all benches, or those named; with `--quick` over fewer and shorter rounds.
@@ -43,60 +94,84 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     match flags.as_slice() {
         [] => {}
         [flag] if *flag == "--quick" => rig::be_quick(),
-        other => bail!("no option {other:?}; there is --quick"),
+        [flag] if *flag == "--build" => return build(),
+        [flag] if *flag == "--help" => {
+            print!("{}", help());
+            return Ok(());
+        }
+        other => bail!("no option {other:?}; there are --quick, --build and --help"),
     }
     if let Some(unknown) = names
         .iter()
-        .find(|name| name.as_str() != "core" && !BENCHES.iter().any(|bench| bench.0 == name.as_str()))
+        .find(|name| !BENCHES.iter().any(|bench| bench.name == name.as_str()))
     {
-        let known: Vec<&str> = BENCHES.iter().map(|bench| bench.0).chain(["core"]).collect();
-        bail!("no bench {unknown}; there are: {}", known.join(" "));
+        bail!("no bench {unknown}; there are:\n{}", help());
     }
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|given| *given == name);
-    if wanted("core") {
-        shell::run(
-            "bench core",
-            cargo().args(["bench", "--locked", "--package", "tidegate", "--bench", "core"]),
-        )?;
+    let wanted = |bench: &&Bench| names.is_empty() || names.iter().any(|given| *given == bench.name);
+    if names.iter().any(|name| *name != "core") || names.is_empty() {
+        crate::peers::ensure_bench()?;
+        rig::build()?;
     }
-    if names.len() == 1 && wanted("core") {
-        return Ok(());
-    }
-    crate::peers::ensure_bench()?;
-    rig::build()?;
-    let mut sections = Vec::new();
-    for (name, bench) in BENCHES.iter().filter(|bench| wanted(bench.0)) {
-        println!("== bench {name}");
-        match bench() {
-            Ok(table) => sections.push((*name, table.markdown())),
-            Err(error) => println!("bench {name}: {error:#}"),
+    for bench in BENCHES.iter().filter(wanted) {
+        println!("== bench {}", bench.name);
+        let start = Instant::now();
+        // Each is written at once: what a later one does is no reason to lose it.
+        match (bench.run)() {
+            Ok(table) => write(bench.name, &table)?,
+            Err(error) => println!("SKIPPED: bench {}: {error:#}", bench.name),
         }
+        println!("== bench {}: {:.0} s", bench.name, start.elapsed().as_secs_f64());
     }
-    write(&sections)
+    Ok(())
 }
 
-/// Puts each section into the document in place of its last one.
-fn write(sections: &[(&str, String)]) -> Result<()> {
-    let path = root().join("docs/benchmarks.md");
-    let mut text = std::fs::read_to_string(&path).unwrap_or_default();
-    for (name, section) in sections {
-        let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
-        let block = format!("{open}{}\n{}\n{close}", section, machine()?);
-        text = match (text.find(&open), text.find(&close)) {
-            (Some(from), Some(to)) if from < to => {
-                format!("{}{block}{}", &text[..from], &text[to + close.len()..])
-            }
-            _ => format!("{text}\n{block}"),
-        };
-        println!("{section}");
+/// Installs and builds all that the rows need and measures nothing: a build beside a measurement, or within its time, spoils it.
+fn build() -> Result<()> {
+    crate::peers::ensure_bench()?;
+    rig::build()?;
+    core::build()?;
+    ftp_servers::build_libunftp();
+    Ok(())
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "cargo xtask bench [--quick] [NAME…]; --build only builds what the rows need.\n\
+         Seconds on two cores once all is built, and with --quick:\n\n",
+    );
+    for Bench {
+        name, what, seconds, ..
+    } in BENCHES
+    {
+        let _ = writeln!(text, "  {name:10} {:4} {:4}  {what}", seconds[0], seconds[1]);
     }
+    text.push_str(
+        "\nTIDEGATE_BENCH_ROUNDS and TIDEGATE_BENCH_BYTES set the rounds and the bytes of a bulk transfer.\n",
+    );
+    text
+}
+
+/// Puts a section into the document in place of its last one.
+fn write(name: &str, table: &Table) -> Result<()> {
+    let path = root().join("docs/benchmarks.md");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let section = table.markdown();
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+    let block = format!("{open}{section}\n{}\n{close}", machine(table.rounds())?);
+    let text = match (text.find(&open), text.find(&close)) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}{block}{}", &text[..from], &text[to + close.len()..])
+        }
+        _ => format!("{text}\n{block}"),
+    };
+    println!("{section}");
     std::fs::create_dir_all(root().join("docs"))?;
     std::fs::write(path, text)?;
     Ok(())
 }
 
 /// One line on what the figures were taken on.
-fn machine() -> Result<String> {
+fn machine(rounds: usize) -> Result<String> {
     let mut line = String::from("Taken ");
     let first = |program: &str, args: &[&str]| {
         let text = find(program).and_then(|path| output(Command::new(path).args(args)).ok())?;
@@ -119,7 +194,7 @@ fn machine() -> Result<String> {
             let _ = write!(line, "; {}", version.trim());
         }
     }
-    let _ = write!(line, "; medians of {} interleaved rounds.", rig::rounds());
+    let _ = write!(line, "; medians of {rounds} interleaved rounds.");
     Ok(line)
 }
 

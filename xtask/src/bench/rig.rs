@@ -35,12 +35,16 @@ pub(crate) fn build() -> Result<()> {
     examples.args(["--package", "tidegate-http", "--example", "plain_hyper"]);
     run("build the load and a server on hyper alone", &mut examples)?;
     fs::create_dir_all(target().join("release"))?;
-    for (source, program) in [("bound.c", bound()), ("http_bound.c", http_bound())] {
+    for (source, program) in [
+        ("bound.c", bound()),
+        ("http_bound.c", http_bound()),
+        ("long_link.c", long_link()),
+    ] {
         let mut cc = Command::new("cc");
         cc.args(["-O2", "-o"])
             .arg(program)
             .arg(root().join("xtask/bench").join(source));
-        run("build the C bounds", &mut cc)?;
+        run("build the C programs", &mut cc)?;
     }
     Ok(())
 }
@@ -58,6 +62,11 @@ pub(crate) fn plain_hyper() -> PathBuf {
 /// The C program of `xtask/bench/bound.c`.
 pub(crate) fn bound() -> PathBuf {
     target().join("release/bench-bound")
+}
+
+/// The C program of `xtask/bench/long_link.c`.
+pub(crate) fn long_link() -> PathBuf {
+    target().join("release/bench-long-link")
 }
 
 /// The program under measurement.
@@ -115,10 +124,30 @@ impl Guard {
         }
     }
 
-    /// What it printed, after it has ended by itself.
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// The first line it prints.
+    pub(crate) fn first_line(&mut self) -> Result<String> {
+        use std::io::BufRead;
+        let out = self.child.stdout.take().context("its output goes elsewhere")?;
+        let mut line = String::new();
+        std::io::BufReader::new(out).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("ended without a word");
+        }
+        Ok(line)
+    }
+
+    /// What it printed, after a good end.
     pub(crate) fn output(mut self, limit: Duration) -> Result<String> {
         use std::io::Read;
-        self.wait(limit)?;
+        let status = self.wait(limit)?;
+        if !status.success() {
+            bail!("ended with {status}");
+        }
         let mut text = String::new();
         if let Some(out) = self.child.stdout.as_mut() {
             out.read_to_string(&mut text)?;
@@ -201,11 +230,16 @@ pub(crate) fn free_port() -> Result<u16> {
 
 /// Waits until somebody listens on a port, without connecting: some listeners take one connection only.
 pub(crate) fn listening(port: u16) -> Result<()> {
+    listening_where("self", port)
+}
+
+/// As [`listening`], in the network of another process.
+pub(crate) fn listening_where(pid: &str, port: u16) -> Result<()> {
     let needle = format!(":{port:04X} ");
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
-        let tables =
-            ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+        let tables = ["tcp", "tcp6"]
+            .map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default());
         let mut lines = tables.iter().flat_map(|table| table.lines());
         if lines.any(|line| {
             let mut fields = line.split_whitespace().skip(1);
@@ -239,14 +273,39 @@ pub(crate) fn be_quick() {
     QUICK.store(true, Relaxed);
 }
 
+/// One of two figures: for a usual run and for a quick one.
+pub(crate) fn usual_or_quick<T>(usual: T, quick: T) -> T {
+    if QUICK.load(Relaxed) { quick } else { usual }
+}
+
 /// Rounds of every measurement.
 pub(crate) fn rounds() -> usize {
-    asked("TIDEGATE_BENCH_ROUNDS").unwrap_or(if QUICK.load(Relaxed) { 3 } else { 5 })
+    rounds_or(5, 3)
+}
+
+/// Rounds of one that has its own numbers of them.
+pub(crate) fn rounds_or(usual: usize, quick: usize) -> usize {
+    asked("TIDEGATE_BENCH_ROUNDS").unwrap_or(usual_or_quick(usual, quick))
 }
 
 /// Bytes of a bulk transfer.
 pub(crate) fn bulk_bytes() -> u64 {
-    asked("TIDEGATE_BENCH_BYTES").unwrap_or(if QUICK.load(Relaxed) { 1 << 30 } else { 4 << 30 })
+    asked("TIDEGATE_BENCH_BYTES").unwrap_or(usual_or_quick(4 << 30, 1 << 30))
+}
+
+/// MiB of the file that the servers of files move.
+pub(crate) fn served_mib() -> u64 {
+    usual_or_quick(1024, 256)
+}
+
+/// The same in bytes.
+pub(crate) fn served_bytes() -> u64 {
+    served_mib() << 20
+}
+
+/// GiB/s of such a file in so many seconds.
+pub(crate) fn served_rate(seconds: f64) -> f64 {
+    served_mib() as f64 / 1024.0 / seconds
 }
 
 fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {

@@ -10,8 +10,17 @@ use super::rig::median;
 pub(crate) struct Table {
     title: String,
     columns: Vec<&'static str>,
-    better_high: &'static str,
+    ratio_of: &'static str,
+    ratio: Ratio,
     rows: Vec<(String, Vec<Vec<f64>>)>,
+}
+
+/// What the last column says.
+enum Ratio {
+    /// The first row's figure over each row's.
+    OursOverTheirs,
+    /// Each row's figure over that of this row.
+    Over(&'static str),
 }
 
 impl Table {
@@ -20,9 +29,22 @@ impl Table {
         Self {
             title: title.to_owned(),
             columns: columns.to_vec(),
-            better_high: ratio_of,
+            ratio_of,
+            ratio: Ratio::OursOverTheirs,
             rows: Vec::new(),
         }
+    }
+
+    /// The ratio column is each row's figure over that of one row.
+    pub(crate) fn over(mut self, row: &'static str) -> Self {
+        self.ratio = Ratio::Over(row);
+        self
+    }
+
+    /// Rounds that were measured.
+    pub(crate) fn rounds(&self) -> usize {
+        let columns = self.rows.iter().flat_map(|(_, columns)| columns);
+        columns.map(Vec::len).max().unwrap_or(0)
     }
 
     /// One round's figures of one contestant.
@@ -51,41 +73,45 @@ impl Table {
         }
     }
 
-    /// The table as Markdown: medians, and the first row's figure over each row's.
+    /// The table as Markdown: medians, and the ratios of one column.
     pub(crate) fn markdown(&self) -> String {
-        let ratio_at = self
-            .columns
-            .iter()
-            .position(|column| *column == self.better_high)
-            .unwrap_or(0);
-        let of = |row: &(String, Vec<Vec<f64>>), at: usize| median(&row.1[at]);
+        let ratio_at = self.columns.iter().position(|column| *column == self.ratio_of);
+        let figure = |row: &str| {
+            let row = self.rows.iter().find(|(name, _)| name == row);
+            row.map_or(f64::NAN, |row| median(&row.1[ratio_at.unwrap_or(0)]))
+        };
+        let first = self.rows.first().map_or("ours", |(name, _)| name);
         let mut text = format!("### {}\n\n| |", self.title);
         for column in &self.columns {
             let _ = write!(text, " {column} |");
         }
-        let _ = writeln!(
-            text,
-            " {} ÷ theirs |\n|---|{}",
-            first_name(&self.rows),
-            "---|".repeat(self.columns.len() + 1)
-        );
-        for row in &self.rows {
-            let _ = write!(text, "| {} |", row.0);
-            for at in 0..self.columns.len() {
-                let _ = write!(text, " {:.3} |", of(row, at));
+        let ratio = match self.ratio {
+            Ratio::OursOverTheirs => format!("{first} ÷ theirs"),
+            Ratio::Over(row) => format!("÷ {row}"),
+        };
+        let _ = writeln!(text, " {ratio} |\n|---|{}", "---|".repeat(self.columns.len() + 1));
+        for (name, columns) in &self.rows {
+            let _ = write!(text, "| {} |", name.replace('|', "\\|"));
+            for column in columns {
+                let _ = write!(text, " {} |", shown(median(column), 3));
             }
-            let ratio = self
-                .rows
-                .first()
-                .map_or(f64::NAN, |first| of(first, ratio_at) / of(row, ratio_at));
-            let _ = writeln!(text, " {ratio:.2} |");
+            let ratio = match self.ratio {
+                Ratio::OursOverTheirs => figure(first) / figure(name),
+                Ratio::Over(row) => figure(name) / figure(row),
+            };
+            let _ = writeln!(text, " {} |", shown(ratio, 2));
         }
         text
     }
 }
 
-fn first_name(rows: &[(String, Vec<Vec<f64>>)]) -> &str {
-    rows.first().map_or("ours", |(name, _)| name)
+/// A figure, or a dash where nothing was measured.
+fn shown(figure: f64, digits: usize) -> String {
+    if figure.is_finite() {
+        format!("{figure:.digits$}")
+    } else {
+        "–".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -102,5 +128,19 @@ mod tests {
         let text = table.markdown();
         assert!(text.contains("| ours | 2.000 | 1.00 |"), "{text}");
         assert!(text.contains("| theirs | 4.000 | 0.50 |"), "{text}");
+        assert_eq!(table.rounds(), 3);
+        let text = table.over("ours").markdown();
+        assert!(text.contains("| | GiB/s | ÷ ours |"), "{text}");
+        assert!(text.contains("| theirs | 4.000 | 2.00 |"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_a_dash_and_a_bar_stays_in_its_cell() {
+        let mut table = Table::new("t", &["GiB/s"], "GiB/s");
+        table.add("ours", &[f64::NAN]);
+        table.add("a | b", &[1.0]);
+        let text = table.markdown();
+        assert!(text.contains("| ours | – | – |"), "{text}");
+        assert!(text.contains("| a \\| b | 1.000 | – |"), "{text}");
     }
 }

@@ -15,8 +15,6 @@ use super::rig::{self, Guard};
 use super::table::Table;
 use crate::shell::{find, output, peers_dir};
 
-const GIB: u64 = 1 << 30;
-
 /// Downloads that go on slowly while small files are asked for.
 const SLOW: usize = 100;
 
@@ -70,9 +68,10 @@ fn site() -> Result<PathBuf> {
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("small.txt"), [b'x'; 1024])?;
     let big = dir.join("big.bin");
-    if fs::metadata(&big).map(|meta| meta.len()).ok() != Some(GIB) {
+    if fs::metadata(&big).map(|meta| meta.len()).ok() != Some(rig::served_bytes()) {
         let made = Command::new("dd")
-            .args(["if=/dev/urandom", "bs=1M", "count=1024", "status=none"])
+            .args(["if=/dev/urandom", "bs=1M", "status=none"])
+            .arg(format!("count={}", rig::served_mib()))
             .arg(format!("of={}", big.display()))
             .status()?;
         if !made.success() {
@@ -184,19 +183,22 @@ pub(crate) fn small() -> Result<Table> {
         "requests/s",
     );
     let dir = site()?;
-    for _ in 0..rig::rounds().min(3) {
+    for _ in 0..rig::rounds_or(3, 1) {
         for server in servers() {
-            let port = rig::free_port()?;
-            let _guard = (server.start)(&dir, port)?;
-            rig::listening(port)?;
-            let (rate, p99) = wrk(port)?;
-            let slow = slow_downloads(port)?;
-            let (_, beside) = wrk(port)?;
-            drop(slow);
-            table.add(server.name, &[rate, p99, beside, beside / p99]);
+            table.add_or_tell(server.name, small_round(&server, &dir));
         }
     }
     Ok(table)
+}
+
+fn small_round(server: &Server, dir: &Path) -> Result<[f64; 4]> {
+    let port = rig::free_port()?;
+    let _guard = (server.start)(dir, port)?;
+    rig::listening(port)?;
+    let (rate, p99) = wrk(port)?;
+    let _slow = slow_downloads(port)?;
+    let (_, beside) = wrk(port)?;
+    Ok([rate, p99, beside, beside / p99])
 }
 
 fn wrk(port: u16) -> Result<(f64, f64)> {
@@ -263,39 +265,45 @@ pub(crate) fn big() -> Result<Table> {
         "to a synced file GiB/s",
         "peak KiB over idle at 1 MiB/s",
     ];
-    let mut table = Table::new("HTTP: 1 GiB", columns, "GET GiB/s");
+    let title = format!("HTTP: {} MiB", rig::served_mib());
+    let mut table = Table::new(&title, columns, "GET GiB/s");
     let dir = site()?;
-    for _ in 0..rig::rounds().min(3) {
+    for _ in 0..rig::rounds_or(3, 2) {
         for server in servers() {
-            let port = rig::free_port()?;
-            let guard = (server.start)(&dir, port)?;
-            rig::listening(port)?;
-            // A small file and a short download first: they load the program's own pages, which are no download's memory.
-            // Nothing larger: what a fast download took from the heap would hide what the slow one takes.
-            for (path, range) in [("small.txt", "0-"), ("big.bin", "0-65535")] {
-                output(
-                    Command::new("curl")
-                        .args(["-sf", "-r", range, "-o", "/dev/null"])
-                        .arg(format!("http://127.0.0.1:{port}/{path}")),
-                )?;
-            }
-            let peak = slow_peak_kib(&guard, port)?;
-            let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
-            let mut figures = vec![get];
-            for fate in [Fate::Dropped, Fate::Cached, Fate::Synced] {
-                figures.push(upload(&server, (&dir, port), fate)?);
-                clear_uploads(&dir)?;
-            }
-            figures.push(peak);
-            table.add(server.name, &figures);
+            table.add_or_tell(server.name, big_round(&server, &dir));
         }
     }
     Ok(table)
 }
 
+fn big_round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
+    let port = rig::free_port()?;
+    let guard = (server.start)(dir, port)?;
+    rig::listening(port)?;
+    // A small file and a short download first: they load the program's own pages, which are no download's memory.
+    // Nothing larger: what a fast download took from the heap would hide what the slow one takes.
+    for (path, range) in [("small.txt", "0-"), ("big.bin", "0-65535")] {
+        output(
+            Command::new("curl")
+                .args(["-sf", "-r", range, "-o", "/dev/null"])
+                .arg(format!("http://127.0.0.1:{port}/{path}")),
+        )?;
+    }
+    let peak = slow_peak_kib(&guard, port)?;
+    let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
+    let put = |fate| {
+        let rate = upload(server, (dir, port), fate);
+        clear_uploads(dir)?;
+        rate
+    };
+    let (dropped, cached, synced) = (put(Fate::Dropped)?, put(Fate::Cached)?, put(Fate::Synced)?);
+    Ok([get, dropped, cached, synced, peak])
+}
+
 /// The rate of an upload; NaN where a server takes none of the kind.
 fn upload(server: &Server, (dir, port): (&Path, u16), fate: Fate) -> Result<f64> {
-    let put = |port: u16, path: &str| exchange(&["put", &port.to_string(), path, &GIB.to_string()]);
+    let put =
+        |port: u16, path: &str| exchange(&["put", &port.to_string(), path, &rig::served_bytes().to_string()]);
     let beside = |start: &dyn Fn(u16) -> Result<Guard>| {
         let other = rig::free_port()?;
         let _taking = start(other)?;
@@ -324,12 +332,12 @@ fn clear_uploads(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One exchange of a GiB by the C client, in GiB/s.
+/// One exchange of the large file's bytes by the C client, in GiB/s.
 fn exchange(words: &[&str]) -> Result<f64> {
     let seconds: f64 = output(Command::new(rig::http_bound()).args(words))?
         .trim()
         .parse()?;
-    Ok(1.0 / seconds)
+    Ok(rig::served_rate(seconds))
 }
 
 /// The most a server grows over what it was when idle, while it sends a file at 1 MiB/s for three seconds.
@@ -370,14 +378,14 @@ fn slow_download(port: u16) -> Result<Guard> {
     Guard::start(curl.stdout(Stdio::null()))
 }
 
-/// GiB/s of a command that moves one GiB.
+/// GiB/s of a command that moves the large file.
 pub(crate) fn rate(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
     if !status.success() {
         bail!("{command:?}: {status}");
     }
-    Ok(1.0 / start.elapsed().as_secs_f64())
+    Ok(rig::served_rate(start.elapsed().as_secs_f64()))
 }
 
 #[cfg(test)]
