@@ -2,14 +2,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+mod above;
 mod cases;
 mod coverage;
 mod coverage_windows;
+mod hangups;
 mod harness;
 mod laws;
 mod pipes;
 mod process;
 mod producers;
+#[path = "../../../tidegate/tests/cases/recorder.rs"]
+mod recorder;
 mod scenarios;
 #[path = "../../../tidegate/tests/cases/script.rs"]
 mod script;

@@ -1,6 +1,7 @@
 //! Protocols over real connections: order of calls, ends of every kind, upgrades, forwarding. Cites CASES A, D and I.
 #![allow(clippy::unwrap_used)]
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use tidegate::{
     AbortReason, Consumer, ConsumerProtocol, HalfClose, Loss, Marks, Pressure, Producer, Protocol,
     PushProducer, ReadHold, StopReason, Transport,
 };
+use tidegate_io::endpoint::fd::Descriptor;
 use tidegate_io::endpoint::tcp::{self, Listener};
+use tidegate_io::endpoint::unix;
 use tidegate_io::transport::{Running, Settings, connect, open, serve};
 use tidegate_io::{Duplex, ErrorKind};
 
@@ -22,6 +25,33 @@ async fn sockets() -> (Duplex, Duplex) {
     let address = listener.local_addr().unwrap().to_string();
     let (near, far) = tokio::join!(tcp::connect(&address, TIMEOUT), listener.accept());
     (tcp::duplex(near.unwrap()), tcp::duplex(far.unwrap().0))
+}
+
+/// Two connected ends of every two-way kind, as `connect` and a listener make them, or adopted.
+pub(crate) async fn two_way() -> Vec<(&'static str, Duplex, Duplex)> {
+    let (near, far) = sockets().await;
+    let mut kinds = vec![("tcp", near, far)];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = unix::Listener::bind(&path).await.unwrap();
+    let (near, far) = tokio::join!(unix::connect(&path, TIMEOUT), listener.accept());
+    let (near, far) = (near.unwrap(), far.unwrap());
+    kinds.push(("unix", unix::duplex(near, &path), unix::duplex(far, &path)));
+    let adopt = |fd: OwnedFd| Descriptor::adopt(fd.as_raw_fd()).unwrap().into_duplex().unwrap();
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    kinds.push(("fd, unix socket", adopt(near.into()), adopt(far.into())));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    kinds.push(("fd, tcp socket", adopt(near.into()), adopt(far.into())));
+    #[cfg(feature = "tls")]
+    {
+        let (near, far) = crate::tls::pair().await;
+        kinds.push(("tls", near.into_duplex(), far.into_duplex()));
+        let (far, near) = crate::tls::pair().await;
+        kinds.push(("tls, swapped", near.into_duplex(), far.into_duplex()));
+    }
+    kinds
 }
 
 /// What a protocol of these tests does with what it hears.
