@@ -4,8 +4,8 @@
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
 
-use tidegate_io::Flow;
 use tidegate_io::endpoint::stdio;
+use tidegate_io::{EndpointError, Flow, Report};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -21,8 +21,12 @@ fn main() -> ExitCode {
         "file" => file(&rest),
         "write" => write(&rest),
         "flow" => flow(),
+        #[cfg(unix)]
+        "between" => descriptors::between(&rest),
+        #[cfg(unix)]
+        "spoil" => descriptors::spoil(),
         _ => Err(io::Error::other(
-            "args, copy, exit, hold, parent, take, file, write or flow",
+            "args, copy, exit, hold, parent, take, file, write, flow, between or spoil",
         )),
     };
     match done {
@@ -110,14 +114,46 @@ fn write(rest: &[String]) -> io::Result<()> {
 
 /// Standard input to standard output through the library's own endpoints.
 fn flow() -> io::Result<()> {
+    run(async {
+        let (source, sink) = (stdio::stdin()?, stdio::stdout()?);
+        Flow::new(source, sink).run().await.map_err(|error| error.cause)
+    })
+}
+
+fn run(flow: impl Future<Output = Result<Report, EndpointError>>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(async {
-        let (source, sink) = (stdio::stdin()?, stdio::stdout()?);
-        Flow::new(source, sink).run().await.map_err(|error| error.cause)
-    });
-    report.map(drop).map_err(io::Error::other)
+    runtime.block_on(flow).map(drop).map_err(io::Error::other)
+}
+
+/// What only systems with numbered descriptors have.
+#[cfg(unix)]
+mod descriptors {
+    use std::io;
+
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use tidegate_io::Flow;
+    use tidegate_io::endpoint::fd::Descriptor;
+
+    /// From one descriptor to another.
+    pub(super) fn between(numbers: &[String]) -> io::Result<()> {
+        let numbers: Vec<i32> = numbers.iter().filter_map(|text| text.parse().ok()).collect();
+        let [from, to] = numbers[..] else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        super::run(async {
+            let source = Descriptor::adopt(from)?.into_source()?;
+            let sink = Descriptor::adopt(to)?.into_sink()?;
+            Flow::new(source, sink).run().await.map_err(|error| error.cause)
+        })
+    }
+
+    /// Does to standard input what must not be done.
+    pub(super) fn spoil() -> io::Result<()> {
+        let flags = fcntl_getfl(io::stdin())?;
+        Ok(fcntl_setfl(io::stdin(), flags | OFlags::NONBLOCK)?)
+    }
 }
 
 fn number(text: Option<&String>) -> io::Result<usize> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod above;
+mod blocking;
 mod cases;
 mod coverage;
 mod coverage_windows;
