@@ -1,4 +1,4 @@
-//! Serves a directory: `serve DIR ADDRESS:PORT`. Takes uploads. Ends at Ctrl-C.
+//! Serves a directory: `http_server DIR ADDRESS:PORT`. Takes uploads. Ends at Ctrl-C.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tidegate_http::{Durability, Server, StaticFiles, StaticOptions, Uploads};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let (Some(dir), Some(address)) = (words.next(), words.next()) else {
-        return Err("serve DIR ADDRESS:PORT".into());
+        return Err("http_server DIR ADDRESS:PORT".into());
     };
     let mut options = StaticOptions::default();
     options.uploads = Uploads::Taken(Durability::Renamed);
