@@ -24,7 +24,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::grammar::Reply;
-use crate::storage::lent::Threads;
 use crate::storage::{Storage, StorageError};
 use crate::users::Users;
 use guests::Guests;
@@ -64,8 +63,6 @@ pub(crate) struct Shared {
     pub(crate) users: Users,
     pub(crate) tls: Option<options::Acceptors>,
     pub(crate) guests: Guests,
-    /// For uploads in bulk.
-    pub(crate) threads: Threads,
 }
 
 /// How far the end has come.
@@ -120,16 +117,8 @@ impl Server {
                 storage,
                 users,
                 tls,
-                threads: Threads::default(),
             }),
         })
-    }
-
-    /// A look at how many uploads have a thread of their own just now, because they run fast: for whoever watches a server, while
-    /// it runs and after it.
-    pub fn uploads_in_bulk(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let threads = self.shared.threads.clone();
-        move || threads.lent()
     }
 
     /// Accepts and serves until `shutdown` resolves and the last session has ended, or the grace is over.

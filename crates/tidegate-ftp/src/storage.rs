@@ -6,7 +6,6 @@
 
 mod error;
 mod hash;
-pub(crate) mod lent;
 mod listing;
 mod upload;
 

@@ -48,3 +48,7 @@ pub enum AfterAbort {
 /// A system call on a handle, tried when the handle may be ready.
 #[cfg(unix)]
 pub type LaneOp<'a> = &'a mut dyn FnMut(std::os::fd::BorrowedFd<'_>) -> std::io::Result<usize>;
+
+/// A system call on a file at an offset that may wait for the disk: to be made on a thread for blocking work.
+#[cfg(unix)]
+pub type LaneJob = Box<dyn FnOnce(std::os::fd::BorrowedFd<'_>, u64) -> std::io::Result<usize> + Send>;

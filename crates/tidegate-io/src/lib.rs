@@ -66,9 +66,9 @@ pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
 pub use folder::as_far_as_folders_sync;
 pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
 pub use held::Held;
-#[cfg(unix)]
-pub use lane_end::LaneOp;
 pub use lane_end::{AfterAbort, LaneEnd, LaneKind};
+#[cfg(unix)]
+pub use lane_end::{LaneJob, LaneOp};
 pub use producer::{CHUNK_DEFAULT, ProduceError, SourceProducer};
 pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};

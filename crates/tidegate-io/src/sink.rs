@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tidegate::AbortReason;
 
 #[cfg(unix)]
-use crate::lane_end::LaneOp;
+use crate::lane_end::{LaneJob, LaneOp};
 use crate::{EndpointError, Held, LaneEnd};
 
 /// What a finished sink can promise.
@@ -110,6 +110,22 @@ pub trait Sink {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
+    /// Runs a job on the file, at the offset of its [`lane_end`](Self::lane_end), on a thread that may wait for the disk, and
+    /// says how many bytes it moved. `job` is asked for when none is under way. An abort must not overtake the job. Only
+    /// asked of a sink whose end is a file.
+    ///
+    /// # Errors
+    /// What the job said, or that the sink has no thread for it: the bytes are then written like any others.
+    #[cfg(unix)]
+    fn poll_lane_job(
+        &mut self,
+        cx: &mut Context<'_>,
+        job: &mut dyn FnMut() -> LaneJob,
+    ) -> Poll<io::Result<usize>> {
+        let _ = (cx, job);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
     /// Bytes that came through a kernel lane, so that the sink keeps its own account.
     fn lane_moved(&mut self, bytes: u64) {
         let _ = bytes;
@@ -159,6 +175,14 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         (**self).poll_lane(cx, op)
+    }
+    #[cfg(unix)]
+    fn poll_lane_job(
+        &mut self,
+        cx: &mut Context<'_>,
+        job: &mut dyn FnMut() -> LaneJob,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_lane_job(cx, job)
     }
     fn lane_moved(&mut self, bytes: u64) {
         (**self).lane_moved(bytes);

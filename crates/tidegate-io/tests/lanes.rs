@@ -65,6 +65,47 @@ async fn splice_carries_a_socket_to_a_socket() {
     sender.await.unwrap();
 }
 
+/// Once it has shown that it is bulk, and where it is asked for.
+#[tokio::test]
+async fn splice_carries_a_socket_into_a_file() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("copy");
+    for (choice, lane) in [(LaneChoice::Splice, Lane::Splice), (LaneChoice::Auto, Lane::Copy)] {
+        let (near, from) = tcp_pair().await;
+        let sender = sending(near, 32 * MIB);
+        let sink = FileSink::create(&path, Overwrite::Allow).await.unwrap();
+        let report = Flow::new(tcp::source(from), sink)
+            .lane(choice)
+            .run()
+            .await
+            .unwrap();
+        assert_eq!((report.lane, report.bytes_confirmed), (lane, 32 * MIB));
+        assert_eq!(
+            Checksum::of(&std::fs::read(&path).unwrap()),
+            Checksum::of_made(32 * MIB)
+        );
+        sender.await.unwrap();
+    }
+}
+
+/// The kernel does not splice into a file that is open for appending: what waits in the pipe is written by hand.
+#[tokio::test]
+async fn what_a_file_refuses_from_a_pipe_is_copied() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("log");
+    let (near, from) = tcp_pair().await;
+    let sender = sending(near, 8 * MIB);
+    let sink = FileSink::append(&path).await.unwrap();
+    let flow = Flow::new(tcp::source(from), sink).lane(LaneChoice::Splice);
+    let report = flow.run().await.unwrap();
+    assert_eq!(report.bytes_confirmed, 8 * MIB);
+    assert_eq!(
+        Checksum::of(&std::fs::read(&path).unwrap()),
+        Checksum::of_made(8 * MIB)
+    );
+    sender.await.unwrap();
+}
+
 #[tokio::test]
 async fn many_tiny_segments_leave_no_tail_behind() {
     // Each segment takes a slot of the pipe: it is full long before its size is reached.

@@ -17,7 +17,6 @@ use super::{Shared, failure, opening};
 use crate::data::DataConnection;
 use crate::grammar::command::{Protection, TransferType, verb_of};
 use crate::grammar::{Command, Reply};
-use crate::storage::lent;
 
 /// Commands kept for after the transfer; a client that sends more is heard again when it is over.
 const QUEUE_LINES_MAX: usize = 256;
@@ -195,12 +194,14 @@ fn work(direction: Direction, connection: DataConnection, text: Text, shared: &S
                 Text::Yes => Box::new(Converted::from_wire(source)),
                 Text::No => source,
             };
-            let flow = flow_of(source, sink, options.lane);
+            // Spared a copy into user space and back; what is small, under TLS or text is copied all the same.
+            let lane = match options.lane {
+                LaneChoice::Auto => LaneChoice::Splice,
+                lane => lane,
+            };
+            let flow = flow_of(source, sink, lane);
             let handle = flow.handle();
-            let counts = handle.clone();
-            let moved_bytes = move || counts.snapshot().bytes_sent;
-            let lent = lent::run(flow.run(), moved_bytes, shared.threads.clone());
-            (Box::pin(lent), handle)
+            (Box::pin(flow.run()), handle)
         }
     }
 }

@@ -23,7 +23,7 @@ use tidegate_io::{Blame, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, 
 use tokio::task::JoinHandle;
 
 use self::place::{Place, commit};
-use super::{StorageError, lent};
+use super::StorageError;
 use crate::grammar::VirtualPath;
 
 pub(crate) use names::is_our_name;
@@ -94,12 +94,7 @@ impl Upload {
     }
 
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, EndpointError>> {
-        let Some(job) = &mut self.job else {
-            return Poll::Ready(Ok(0));
-        };
-        let result = ready!(Pin::new(job).poll(cx));
-        self.job = None;
-        let result = result.unwrap_or_else(|panicked| Err(io::Error::other(panicked).into()));
+        let result = ready!(self.poll_thread(cx));
         Poll::Ready(match result {
             Ok(written) => {
                 self.offset += written as u64;
@@ -112,18 +107,14 @@ impl Upload {
         })
     }
 
-    /// On a thread that may wait for the disk.
-    fn write_here(&mut self, held: &Held) -> Result<usize, EndpointError> {
-        match write_all_at(&self.file, held.pieces(), self.offset) {
-            Ok(written) => {
-                self.offset += written as u64;
-                Ok(written)
-            }
-            Err(error) => {
-                self.give_room_back(&error);
-                Err(self.failed("cannot write", error))
-            }
-        }
+    /// What the thread has written.
+    fn poll_thread(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StorageError>> {
+        let Some(job) = &mut self.job else {
+            return Poll::Ready(Ok(0));
+        };
+        let result = ready!(Pin::new(job).poll(cx));
+        self.job = None;
+        Poll::Ready(result.unwrap_or_else(|panicked| Err(io::Error::other(panicked).into())))
     }
 
     /// What does not fit is of no use to a later attempt: a full disk gets its room back.
@@ -181,9 +172,6 @@ impl Upload {
 
 impl Sink for Upload {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
-        if self.job.is_none() && lent::may_block() {
-            return Poll::Ready(self.write_here(held));
-        }
         if self.job.is_none() {
             let mut pieces: Vec<Bytes> = Vec::new();
             let mut bytes = 0;
@@ -257,6 +245,23 @@ impl Sink for Upload {
             let _ = LaneKind::File;
             None
         }
+    }
+
+    #[cfg(unix)]
+    fn poll_lane_job(
+        &mut self,
+        cx: &mut Context<'_>,
+        job: &mut dyn FnMut() -> tidegate_io::LaneJob,
+    ) -> Poll<io::Result<usize>> {
+        if self.job.is_none() {
+            let (file, offset, job) = (Arc::clone(&self.file), self.offset, job());
+            self.job = Some(tokio::task::spawn_blocking(move || {
+                use std::os::fd::AsFd;
+                Ok(job(file.as_fd(), offset)?)
+            }));
+        }
+        // A failure comes again, under its own name, when the same bytes are written the other way.
+        self.poll_thread(cx).map_err(io::Error::other)
     }
 
     fn lane_moved(&mut self, bytes: u64) {

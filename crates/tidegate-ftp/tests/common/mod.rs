@@ -24,8 +24,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Served {
     pub directory: TempDir,
     pub address: SocketAddr,
-    /// How many uploads have a thread of their own.
-    pub uploads_in_bulk: Box<dyn Fn() -> usize + Send + Sync>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Ended>,
 }
@@ -44,7 +42,6 @@ impl Served {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(directory.path(), options).unwrap();
-        let uploads_in_bulk = Box::new(server.uploads_in_bulk());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server.run(listener, async {
             let _ = stopped.await;
@@ -52,7 +49,6 @@ impl Served {
         Self {
             directory,
             address,
-            uploads_in_bulk,
             stop: Some(stop),
             task,
         }

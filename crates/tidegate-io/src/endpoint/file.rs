@@ -396,6 +396,24 @@ impl FileSink {
         Self::opened(path.clone(), move || append(&path)).await
     }
 
+    /// A stream added to the end of the file at `path`, in place, or its beginning where there is no file. What has come stays
+    /// when the stream is cut short, for a later one to go on from.
+    ///
+    /// # Errors
+    /// `ErrorKind::Open`, also for a directory.
+    pub async fn go_on(path: impl Into<PathBuf>) -> Result<Self, EndpointError> {
+        let path = path.into();
+        Self::opened(path.clone(), move || {
+            let output = append(&path)?;
+            match output.keep() {
+                Undo::Remove(temp) => drop(temp.keep().map_err(|error| error.error)?),
+                Undo::Nothing | Undo::CutTo(_) | Undo::Beside { .. } => {}
+            }
+            Ok(output)
+        })
+        .await
+    }
+
     async fn opened(
         path: PathBuf,
         open: impl FnOnce() -> io::Result<Output> + Send + 'static,
@@ -531,6 +549,31 @@ impl Sink for FileSink {
             offset: rustix::fs::tell(&output.file).ok()?,
             after_abort: output.after_abort(),
         })
+    }
+
+    #[cfg(unix)]
+    fn poll_lane_job(
+        &mut self,
+        cx: &mut Context<'_>,
+        job: &mut dyn FnMut() -> crate::LaneJob,
+    ) -> Poll<io::Result<usize>> {
+        if self.work.is_none() {
+            let Some(output) = self.output.as_ref().map(Arc::clone) else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            let offset = rustix::fs::tell(&output.file)?;
+            let job = job();
+            self.work = Some(Work::Write(spawn_blocking(move || {
+                use std::os::fd::AsFd;
+                job(output.file.as_fd(), offset)
+            })));
+        }
+        let Some(Work::Write(write)) = &mut self.work else {
+            return Poll::Ready(Err(io::Error::other("already finishing")));
+        };
+        let result = flatten(ready!(Pin::new(write).poll(cx)));
+        self.work = None;
+        Poll::Ready(result)
     }
 
     #[cfg(unix)]

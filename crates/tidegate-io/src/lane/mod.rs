@@ -31,7 +31,7 @@ enum Way {
     Undecided,
     /// User space, for good.
     Copy,
-    /// Socket to socket through a pipe of ours.
+    /// From a socket to a socket or a file through a pipe of ours.
     Through(Box<Pipe>),
     /// One of the ends is a pipe itself.
     Direct,
@@ -89,7 +89,11 @@ impl Kernel {
             };
         };
         match choose(choice, from, to) {
-            Some(Lane::Splice) if choice == LaneChoice::Auto && bytes_read < BULK_BYTES => Way::Undecided,
+            Some(Lane::Splice)
+                if (choice == LaneChoice::Auto || to == LaneKind::File) && bytes_read < BULK_BYTES =>
+            {
+                Way::Undecided
+            }
             Some(lane) => Self::enter(lane, from, to),
             None => Way::Copy,
         }
@@ -98,7 +102,7 @@ impl Kernel {
     fn enter(lane: Lane, from: LaneKind, to: LaneKind) -> Way {
         match lane {
             Lane::Splice if from == LaneKind::Pipe || to == LaneKind::Pipe => Way::Direct,
-            Lane::Splice => Way::Through(Box::default()),
+            Lane::Splice => Way::Through(Box::new(Pipe::to(to))),
             Lane::Sendfile => Way::Sendfile,
             Lane::CopyFileRange => Way::CopyFileRange(Box::default()),
             Lane::Copy => Way::Copy,
@@ -179,7 +183,7 @@ fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
             Lane::Splice
         }
         (Socket | LocalSocket, Pipe) => Lane::Splice,
-        (File, Pipe) if choice == LaneChoice::Splice => Lane::Splice,
+        (File, Pipe) | (Socket | LocalSocket, File) if choice == LaneChoice::Splice => Lane::Splice,
         (File, Pipe) | (Pipe | Socket | LocalSocket, File) => return None,
         (Null, _) | (File | Socket | LocalSocket, Null) => return None,
     };

@@ -1,4 +1,4 @@
-//! `splice`: between two sockets through a pipe of ours, or straight when one of the ends is a pipe.
+//! `splice`: between two sockets or into a file through a pipe of ours, or straight when one of the ends is a pipe.
 //!
 //! Knows pipes; nothing of the streams on both sides.
 //!
@@ -6,8 +6,9 @@
 //! "no slot is free". So we only splice in while our pipe is **empty**, when it can only mean the socket; and with a
 //! foreign pipe as an end we ask `poll` which of the two it was.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -15,9 +16,9 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
 
 use super::{Step, is_refusal};
-use crate::pipe_room::PipeRoom;
+use crate::pipe_room::{PIPE_BYTES, PipeRoom};
 use crate::spare::Spares;
-use crate::{Sink, Source};
+use crate::{LaneJob, LaneKind, Sink, Source};
 
 /// What a pipe holds at least: one page.
 const PIPE_BYTES_MIN: usize = 4096;
@@ -31,22 +32,23 @@ static SPARE: Spares<Ends> = Spares::new(SPARE_PIPES_KEEP, SPARE_PIPES_MOST, |_|
 /// Both ends of a pipe that is empty while nobody has it.
 #[derive(Debug)]
 struct Ends {
-    read: OwnedFd,
+    /// Shared with a thread that empties it into a file.
+    read: Arc<OwnedFd>,
     write: OwnedFd,
     size: usize,
     _room: Option<PipeRoom>,
 }
 
 impl Ends {
-    fn get() -> io::Result<Self> {
-        if let Some(spare) = SPARE.take(|_| true) {
+    fn get(least: usize) -> io::Result<Self> {
+        if let Some(spare) = SPARE.take(|ends| ends.size >= least) {
             return Ok(spare);
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let room = PipeRoom::widen(write.as_fd());
         let size = fcntl_getpipe_size(&write).unwrap_or(PIPE_BYTES_MIN);
         Ok(Self {
-            read,
+            read: Arc::new(read),
             write,
             size,
             _room: room,
@@ -55,22 +57,48 @@ impl Ends {
 }
 
 /// The queue of a splice lane: a pipe, borrowed from the spare ones while there are bytes in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pipe {
     ends: Option<Ends>,
     held: usize,
+    way_out: WayOut,
+}
+
+/// How the bytes leave the pipe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum WayOut {
+    /// Once the sink is ready.
+    Here,
+    /// On a thread of the sink's, which may wait for the disk.
+    OnThread,
 }
 
 impl Pipe {
+    pub(super) fn to(kind: LaneKind) -> Self {
+        Self {
+            ends: None,
+            held: 0,
+            way_out: match kind {
+                LaneKind::File => WayOut::OnThread,
+                _ => WayOut::Here,
+            },
+        }
+    }
+
     pub(super) fn held(&self) -> usize {
         self.held
     }
 
     pub(super) fn poll_in(&mut self, cx: &mut Context<'_>, source: &mut dyn Source, most: usize) -> Step {
         debug_assert_eq!(self.held, 0, "splicing into a pipe that is not empty");
-        let ends = match self.ends.take().map_or_else(Ends::get, Ok) {
-            Ok(ends) => ends,
-            Err(_) => return Step::Refused,
+        // A thread for each of many small pipefuls costs more than copying.
+        let least = match self.way_out {
+            WayOut::Here => 0,
+            WayOut::OnThread => PIPE_BYTES,
+        };
+        let ends = match self.ends.take().map_or_else(|| Ends::get(least), Ok) {
+            Ok(ends) if ends.size >= least => ends,
+            _ => return Step::Refused,
         };
         let most = most.min(ends.size);
         let result = source.poll_lane(cx, &mut |from| splice_once(from, ends.write.as_fd(), most));
@@ -97,7 +125,10 @@ impl Pipe {
             return Poll::Ready(Ok(0));
         };
         let held = self.held;
-        let result = sink.poll_lane(cx, &mut |to| splice_once(ends.read.as_fd(), to, held));
+        let result = match self.way_out {
+            WayOut::Here => sink.poll_lane(cx, &mut |to| splice_once(ends.read.as_fd(), to, held)),
+            WayOut::OnThread => sink.poll_lane_job(cx, &mut || into_file(Arc::clone(&ends.read), held)),
+        };
         if let Poll::Ready(Ok(count)) = &result {
             self.held -= count;
             sink.lane_moved(*count as u64);
@@ -108,7 +139,13 @@ impl Pipe {
     pub(super) fn take_back(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.held];
         if let Some(ends) = self.ends.take() {
-            std::fs::File::from(ends.read).read_exact(&mut bytes)?;
+            let mut got = 0;
+            while got < bytes.len() {
+                match rustix::io::read(&*ends.read, &mut bytes[got..])? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    count => got += count,
+                }
+            }
         }
         self.held = 0;
         Ok(bytes)
@@ -133,6 +170,32 @@ impl Drop for Pipe {
 fn splice_once(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
     Ok(splice(from, None, to, None, most, flags)?)
+}
+
+/// Empties the pipe into a file, as far as the file takes it.
+fn into_file(pipe: Arc<OwnedFd>, held: usize) -> LaneJob {
+    Box::new(move |file, offset| {
+        let mut offset = offset;
+        let mut moved = 0;
+        while moved < held {
+            match splice(
+                &*pipe,
+                None,
+                file,
+                Some(&mut offset),
+                held - moved,
+                SpliceFlags::MOVE,
+            ) {
+                Ok(0) => break,
+                Ok(count) => moved += count,
+                Err(Errno::INTR) => {}
+                // What was moved counts; the next call meets the error again.
+                Err(_) if moved > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(moved)
+    })
 }
 
 /// One splice between two ends of which one is a pipe.
