@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     shell::run("clippy", cargo().arg("clippy").args(deny))?;
     border()?;
     features()?;
+    fuzz_targets()?;
     docs()?;
     // In a process of its own for the environment: CI soaks the relay for three minutes.
     shell::run(
@@ -117,6 +118,20 @@ fn features() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The fuzz targets are no part of the workspace and run on a nightly toolchain only; here it is seen that they compile. What they
+/// call runs under proptest with the other tests.
+fn fuzz_targets() -> Result<()> {
+    let folder = root().join("crates/tidegate-ftp/fuzz");
+    // The versions of the workspace; only the fuzzer itself is added.
+    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    let mut check = cargo();
+    check
+        .args(["check", "--quiet", "--bins", "--target-dir"])
+        .arg(target());
+    check.arg("--manifest-path").arg(folder.join("Cargo.toml"));
+    shell::run("fuzz targets", &mut check)
 }
 
 fn docs() -> Result<()> {

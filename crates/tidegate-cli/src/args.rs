@@ -92,7 +92,8 @@ pub(crate) struct CopyArgs {
     /// Append to an existing file; an abort cuts it back to its old length
     #[arg(long, help_heading = "Copy")]
     pub(crate) append: bool,
-    /// Continue where an earlier copy broke off: the source is read from as far as the file or FTP target reaches
+    /// Continue where an earlier copy broke off: the source is read from as far as the file or FTP target reaches. What comes is
+    /// written in place and stays if this copy breaks off, too
     #[arg(long, help_heading = "Copy", conflicts_with = "append")]
     pub(crate) resume: bool,
     /// Whether a file sink's finish waits until the disk has the bytes (synced, the default) or not (cached)

@@ -13,6 +13,8 @@ pub(crate) mod mail;
 mod pages;
 #[cfg(feature = "ftp")]
 pub(crate) mod remote_file;
+#[cfg(feature = "ftp")]
+mod resumed;
 mod same;
 #[cfg_attr(windows, path = "open/system_windows.rs")]
 mod system;
@@ -100,7 +102,7 @@ impl Opener<'_> {
     ) -> Result<(BoxSource, BoxSink), Failure> {
         let at_source = |error: EndpointError| hints::failure(Side::Source, source, &error);
         let at_sink = |error: EndpointError| hints::failure(Side::Sink, sink, &error);
-        let offset = self.offset(sink).await.map_err(at_sink)?;
+        let offset = self.offset(source, sink).await?;
         match self.source(source, offset).await.map_err(at_source)? {
             Opening::Open(opened) => {
                 same::refuse_same_file(source, sink).map_err(at_sink)?;
@@ -126,17 +128,26 @@ impl Opener<'_> {
     }
 
     /// How much of the target is there already, when an earlier copy is to be continued.
-    async fn offset(&self, sink: &Address) -> Result<u64, EndpointError> {
+    async fn offset(&self, source: &Address, sink: &Address) -> Result<u64, Failure> {
         if !self.settings.resume {
             return Ok(0);
         }
         match (sink.scheme, &sink.place) {
-            (Scheme::File, Place::Path(path)) => match tokio::fs::metadata(path).await {
-                Ok(found) if found.is_file() => Ok(found.len()),
-                _ => Ok(0),
-            },
+            (Scheme::File, Place::Path(path)) => {
+                let offset = match tokio::fs::metadata(path).await {
+                    Ok(found) if found.is_file() => found.len(),
+                    _ => 0,
+                };
+                #[cfg(feature = "ftp")]
+                resumed::download(source, path, offset, self.settings)
+                    .await
+                    .map_err(|error| hints::failure(Side::Source, source, &error))?;
+                Ok(offset)
+            }
             #[cfg(feature = "ftp")]
-            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => remote_file::size(url, self.settings).await,
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => resumed::upload(source, url, self.settings)
+                .await
+                .map_err(|error| hints::failure(Side::Sink, sink, &error)),
             _ => Ok(0),
         }
     }
@@ -203,7 +214,7 @@ impl Opener<'_> {
                 dial::sink(address, &self.settings.ends, timeout).await?
             }
             Scheme::Stdio | Scheme::File | Scheme::Pipe | Scheme::Fd | Scheme::Exec | Scheme::Shell => {
-                return local::sink(address, end.offset, self.settings).await;
+                return local::sink(address, self.settings).await;
             }
             _ => self.protocol_sink(address, end).await?,
         };

@@ -177,13 +177,24 @@ pub async fn size(url: &FtpUrl, options: &ClientOptions) -> Result<Option<u64>, 
     Ok(size)
 }
 
+/// What there is of a remote file, as far as the server tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// The size of it.
+    pub bytes: u64,
+    /// When it was last changed, in seconds since 1970.
+    pub modify_unix_seconds: Option<i64>,
+    /// The SHA-256 of it, or of the part of it that was asked about, in lower-case hex.
+    pub sha256: Option<String>,
+}
+
 /// Where an upload of `url` may go on: behind what an earlier one left, else behind the file itself. `None` where there is
 /// neither, or the server does not tell. What is left is looked for where Tidegate's own server keeps it: beside the file
 /// ([`partial_name`]), so that the target stays whole meanwhile.
 ///
 /// # Errors
 /// As [`size`].
-pub async fn size_kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<u64>, EndpointError> {
+pub async fn kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<Standing>, EndpointError> {
     let mut client = connect(url, options).await?;
     let (folder, name) = url
         .path
@@ -193,12 +204,50 @@ pub async fn size_kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<u
         });
     let part = partial_name(name.as_bytes());
     let part = format!("{folder}{}", String::from_utf8_lossy(&part));
-    let kept = match client.size(&part).await? {
-        None => client.size(&url.path).await?,
-        kept => kept,
+    let (path, bytes) = match client.size(&part).await? {
+        Some(bytes) => (part, Some(bytes)),
+        None => (url.path.clone(), client.size(&url.path).await?),
+    };
+    let standing = match bytes {
+        Some(bytes) => {
+            client.be_patient(bytes);
+            Some(Standing {
+                bytes,
+                modify_unix_seconds: client.modify(&path).await?,
+                sha256: client.hash(&path).await?,
+            })
+        }
+        None => None,
     };
     client.quit().await;
-    Ok(kept)
+    Ok(standing)
+}
+
+/// What a download of `url` goes on with behind its first `bytes`, which are hashed where the server offers `RANG`. `None` where
+/// the server does not tell the size.
+///
+/// # Errors
+/// As [`size`].
+pub async fn first(
+    url: &FtpUrl,
+    options: &ClientOptions,
+    bytes: u64,
+) -> Result<Option<Standing>, EndpointError> {
+    let mut client = connect(url, options).await?;
+    client.be_patient(bytes);
+    let standing = match client.size(&url.path).await? {
+        Some(size) => Some(Standing {
+            bytes: size,
+            modify_unix_seconds: client.modify(&url.path).await?,
+            sha256: match bytes {
+                bytes if bytes <= size => client.hash_of_first(&url.path, bytes).await?,
+                _ => None,
+            },
+        }),
+        None => None,
+    };
+    client.quit().await;
+    Ok(standing)
 }
 
 async fn connect(url: &FtpUrl, options: &ClientOptions) -> Result<wire::Client, EndpointError> {

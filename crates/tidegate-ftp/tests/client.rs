@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Served, certificate, noise, with_tls, writable};
-use tidegate_ftp::client::{ClientOptions, DataMode, FtpUrl, Put, Resume, Verify, get, put};
+use tidegate_ftp::client::{ClientOptions, DataMode, FtpUrl, Put, Resume, Verify, first, get, kept, put};
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::{Buffers, ErrorKind, Flow, FlowError, FlowErrorKind, Report, Sink, Source};
 
@@ -152,6 +152,27 @@ async fn an_upload_goes_on_where_another_stopped() {
     assert_eq!(report.bytes_confirmed, 50_000);
     assert_eq!(served.content("a"), content);
     assert_eq!(served.names(), ["a"]);
+}
+
+#[tokio::test]
+async fn what_is_there_is_told_with_its_hash_and_its_time() {
+    let served = Served::writable().await;
+    let url: FtpUrl = served.url("dir/a").parse().unwrap();
+    let options = ClientOptions::default();
+    assert_eq!(kept(&url, &options).await.unwrap(), None);
+    assert_eq!(first(&url, &options, 3).await.unwrap(), None);
+    std::fs::create_dir(served.path("dir")).unwrap();
+    served.put("dir/a", b"abcdef");
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let found = first(&url, &options, 3).await.unwrap().unwrap();
+    assert_eq!((found.bytes, found.sha256.as_deref()), (6, Some(abc)));
+    assert!(found.modify_unix_seconds.is_some());
+    assert_eq!(first(&url, &options, 7).await.unwrap().unwrap().sha256, None);
+    assert_eq!(kept(&url, &options).await.unwrap().unwrap().bytes, 6);
+    // What an upload left goes before the file itself.
+    served.put("dir/.a.tidegate-part", b"abc");
+    let found = kept(&url, &options).await.unwrap().unwrap();
+    assert_eq!((found.bytes, found.sha256.as_deref()), (3, Some(abc)));
 }
 
 #[tokio::test]

@@ -424,3 +424,64 @@ async fn twisted_client_passive_and_active() {
         assert_eq!(served.names(), [""; 0]);
     }
 }
+
+/// Of IPv6 (`EPSV`, `EPRT`) and TLS Twisted's client knows nothing itself: its transport can be made secure by hand, and commands
+/// without data need no `PASV`.
+const TWISTED_CONTROL: &str = r#"
+import sys
+from twisted.internet import defer, protocol, reactor, ssl, task
+from twisted.protocols import ftp
+
+class Client(ftp.FTPClient):
+    def queueLogin(self, username, password):
+        """Not before the handshake."""
+
+@defer.inlineCallbacks
+def main(reactor, host, port, ca):
+    client = yield protocol.ClientCreator(reactor, Client).connectTCP(host, int(port))
+    with open(ca, "rb") as pem:
+        trusted = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(pem.read())])
+    yield client.queueStringCommand("AUTH TLS")
+    client.transport.startTLS(ssl.optionsForClientTLS("localhost", trusted))
+    yield client.queueStringCommand("USER anonymous")
+    yield client.queueStringCommand("PASS me@")
+    yield client.makeDirectory("d")
+    yield client.cwd("d")
+    where = yield client.pwd()
+    assert "/d" in str(where), where
+    yield client.cdup()
+    yield client.removeDirectory("d")
+    if ":" in host:
+        try:
+            yield client.retrieveFile("f", protocol.Protocol())
+            raise AssertionError("PASV cannot say an IPv6 address")
+        except ftp.FTPError as error:
+            # It gives the connection up for that.
+            assert "425" in str(error), error
+    else:
+        yield client.quit()
+    print("fine")
+
+task.react(main, sys.argv[1:])
+"#;
+
+#[tokio::test]
+async fn twisted_client_control_over_ipv6_and_under_tls() {
+    let Some(python) = twisted("twisted_client_control_over_ipv6_and_under_tls") else {
+        return;
+    };
+    let certificate = certificate();
+    let work = tempfile::tempdir().unwrap();
+    let trusted = write(work.path(), "ca.pem", &certificate.pem);
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let served = Served::start_at(address, required(&certificate)).await;
+        let (host, port) = (served.address.ip().to_string(), served.address.port().to_string());
+        let said = succeed(
+            Command::new(&python)
+                .args(["-c", TWISTED_CONTROL, &host, &port])
+                .arg(&trusted),
+        )
+        .await;
+        assert_eq!(said, "fine\n");
+    }
+}

@@ -3,11 +3,14 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "../../tidegate-io/tests/common/free_port.rs"]
+mod free_port;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use common::{certificate, find, missing, noise, peer, twisted};
+use free_port::free_port;
 use tempfile::TempDir;
 use tidegate_ftp::client::{ClientOptions, DataMode, FtpUrl, Put, Resume, Verify, get, put, size};
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
@@ -19,18 +22,6 @@ use tokio::process::{Child, Command};
 struct Foreign {
     _child: Child,
     port: u16,
-}
-
-fn free_port() -> u16 {
-    // Below the ports the system gives away by itself: none of the tests beside this one is given it in the meantime.
-    static TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    loop {
-        let taken = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let port = 10_000 + (std::process::id().wrapping_mul(61).wrapping_add(taken) % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl Foreign {
@@ -222,70 +213,112 @@ fn pure_ftpd(name: &str) -> Option<PathBuf> {
     find(name).or_else(|| Some(unpacked.join(name)).filter(|file| file.is_file()))
 }
 
-/// Only root may start it, and its logins come from a program of ours.
+/// pure-ftpd with what it needs, ended with the test.
+struct PureFtpd {
+    server: Foreign,
+    _authority: Child,
+    work: TempDir,
+}
+
+impl PureFtpd {
+    /// Only root may start it, and its logins come from a program of ours.
+    async fn start(test: &str, more: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
+        let (Some(program), Some(authd)) = (pure_ftpd("pure-ftpd"), pure_ftpd("pure-authd")) else {
+            missing("pure-ftpd", test);
+            return None;
+        };
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED-PEER: pure-ftpd: {test}");
+            return None;
+        }
+        let work = tempfile::tempdir().unwrap();
+        let home = work.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        // It serves as an ordinary user, who must reach and own the place.
+        for (path, mode) in [(work.path(), 0o755), (&home, 0o777)] {
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(path, permissions).unwrap();
+        }
+        std::os::unix::fs::chown(&home, Some(12345), Some(12345)).unwrap();
+        let script = work.path().join("auth");
+        let answer = format!(
+            "#!/bin/sh\nif [ \"$AUTHD_PASSWORD\" = secret ]; then\necho auth_ok:1\necho uid:12345\necho gid:12345\n\
+             echo dir:{}/./\nelse\necho auth_ok:0\nfi\necho end\n",
+            home.display()
+        );
+        std::fs::write(&script, answer).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let socket = work.path().join("authd.sock");
+        let mut authority = Command::new(authd);
+        authority.arg("-s").arg(&socket).arg("-r").arg(&script);
+        authority.kill_on_drop(true).stdin(Stdio::null());
+        authority.stdout(Stdio::null()).stderr(Stdio::null());
+        let authority = authority.spawn().unwrap();
+        common::until("the authority listens", || socket.exists()).await;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.arg("-S").arg(format!("127.0.0.1,{port}"));
+        command.arg("-l").arg(format!("extauth:{}", socket.display()));
+        command.args(["-E", "-H", "-g"]).arg(work.path().join("pid"));
+        command.args(more(work.path()));
+        Some(Self {
+            server: Foreign::start(command, port).await,
+            _authority: authority,
+            work,
+        })
+    }
+}
+
+fn with_password(password: &str) -> ClientOptions {
+    ClientOptions {
+        password: Some(password.to_owned()),
+        ..ClientOptions::default()
+    }
+}
+
 #[tokio::test]
 async fn pure_ftpd_plain() {
-    let (Some(program), Some(authd)) = (pure_ftpd("pure-ftpd"), pure_ftpd("pure-authd")) else {
-        return missing("pure-ftpd", "pure_ftpd_plain");
-    };
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED-PEER: pure-ftpd: pure_ftpd_plain");
+    let Some(pure) = PureFtpd::start("pure_ftpd_plain", |_| Vec::new()).await else {
         return;
-    }
-    let work = tempfile::tempdir().unwrap();
-    let home = work.path().join("home");
-    std::fs::create_dir(&home).unwrap();
-    // It serves as an ordinary user, who must reach and own the place.
-    for (path, mode) in [(work.path(), 0o755), (&home, 0o777)] {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        std::fs::set_permissions(path, permissions).unwrap();
-    }
-    std::os::unix::fs::chown(&home, Some(12345), Some(12345)).unwrap();
-    let script = work.path().join("auth");
-    let answer = format!(
-        "#!/bin/sh\nif [ \"$AUTHD_PASSWORD\" = secret ]; then\necho auth_ok:1\necho uid:12345\necho gid:12345\n\
-         echo dir:{}/./\nelse\necho auth_ok:0\nfi\necho end\n",
-        home.display()
-    );
-    std::fs::write(&script, answer).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let socket = work.path().join("authd.sock");
-    let mut authority = Command::new(authd);
-    authority
-        .arg("-s")
-        .arg(&socket)
-        .arg("-r")
-        .arg(&script)
-        .kill_on_drop(true);
-    authority
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _authority = authority.spawn().unwrap();
-    common::until("the authority listens", || socket.exists()).await;
-    let port = free_port();
-    let mut command = Command::new(program);
-    command
-        .arg("-S")
-        .arg(format!("127.0.0.1,{port}"))
-        .arg("-l")
-        .arg(format!("extauth:{}", socket.display()));
-    command.args(["-E", "-H", "-g"]).arg(work.path().join("pid"));
-    let server = Foreign::start(command, port).await;
-    let options = ClientOptions {
-        password: Some("secret".to_owned()),
-        ..ClientOptions::default()
     };
-    all_ways(&server, "ftp", "anna@", "", &options).await;
-    assert!(home.join("beside").exists());
-    let wrong = ClientOptions {
-        password: Some("guess".to_owned()),
-        ..ClientOptions::default()
-    };
-    let refused = get(&server.url("ftp", "anna@", "file"), &wrong, Resume::default())
+    all_ways(&pure.server, "ftp", "anna@", "", &with_password("secret")).await;
+    assert!(pure.work.path().join("home/beside").exists());
+    let url = pure.server.url("ftp", "anna@", "file");
+    let refused = get(&url, &with_password("guess"), Resume::default())
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("530"), "{refused}");
+}
+
+/// It refuses plain logins and plain data then.
+#[tokio::test]
+async fn pure_ftpd_under_tls() {
+    let certificate = certificate();
+    let pem = [certificate.pem.as_str(), certificate.key_pem.as_str()].concat();
+    let tls = |work: &Path| {
+        let path = work.join("pure.pem");
+        std::fs::write(&path, pem).unwrap();
+        vec![
+            "-Y".to_owned(),
+            "3".to_owned(),
+            "-2".to_owned(),
+            path.display().to_string(),
+        ]
+    };
+    let Some(pure) = PureFtpd::start("pure_ftpd_under_tls", tls).await else {
+        return;
+    };
+    let options = ClientOptions {
+        tls: Some(certificate.client.clone()),
+        ..with_password("secret")
+    };
+    all_ways(&pure.server, "ftps", "anna@", "", &options).await;
+    let plain = pure.server.url("ftp", "anna@", "file");
+    assert!(
+        get(&plain, &with_password("secret"), Resume::default())
+            .await
+            .is_err()
+    );
 }
 
 const TWISTED_SERVER: &str = include_str!("twisted_server.py");

@@ -84,7 +84,14 @@ async fn features_status_and_help_are_told() {
     let mut control = Control::connect(served.address).await;
     let features = control.ask("FEAT").await;
     let features: Vec<_> = features.lines.iter().map(|line| text(line)).collect();
-    for feature in [" EPSV", " REST STREAM", " MDTM", " UTF8", " HASH SHA-256*"] {
+    for feature in [
+        " EPSV",
+        " REST STREAM",
+        " MDTM",
+        " UTF8",
+        " HASH SHA-256*",
+        " RANG STREAM",
+    ] {
         assert!(features.iter().any(|line| line == feature), "{features:?}");
     }
     assert!(
@@ -111,6 +118,16 @@ async fn a_hash_is_told() {
     assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-3 {abc} a"));
     assert_eq!(control.ask("XSHA256 a").await.text(), abc);
     assert_eq!(control.code("HASH none").await, 550);
+    served.put("b", b"-abc-");
+    assert_eq!(control.code("RANG 1 4").await, 350);
+    assert_eq!(control.ask("HASH b").await.text(), format!("SHA-256 1-4 {abc} b"));
+    // Of the next one only, and not of more than there is.
+    assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-3 {abc} a"));
+    assert_eq!(control.code("RANG 0 4").await, 350);
+    assert_eq!(control.code("HASH a").await, 554);
+    assert_eq!(control.code("RANG 0 4").await, 350);
+    assert_eq!(control.code("RANG 1 0").await, 350);
+    assert_eq!(control.code("HASH a").await, 213);
     assert_eq!(control.code("OPTS HASH MD5").await, 501);
 }
 

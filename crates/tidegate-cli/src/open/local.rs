@@ -2,8 +2,6 @@
 //!
 //! Those that only one system has (FIFOs, descriptors) are `system`'s, who is asked first: a path may stand for a FIFO.
 
-use std::path::Path;
-
 use tidegate_io::EndpointError;
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::endpoint::process::Process;
@@ -29,7 +27,6 @@ pub(super) async fn source(address: &Address, offset: u64) -> Result<BoxSource, 
 /// Opens one as the sink of a copy.
 pub(super) async fn sink<'a>(
     address: &'a Address,
-    offset: u64,
     settings: &CopySettings,
 ) -> Result<Opening<'a, BoxSink>, EndpointError> {
     if let Some(sink) = system::sink(address)? {
@@ -39,11 +36,8 @@ pub(super) async fn sink<'a>(
         (Scheme::Stdio, _) => Box::new(stdout()?),
         (Scheme::File, Place::Path(path)) => {
             let sink = match settings.existing {
-                _ if offset > 0 => FileSink::append(path).await?,
-                // An earlier copy that was cut before its first byte is to be continued as well.
-                Existing::Refuse if settings.resume && is_empty(path) => {
-                    FileSink::create(path, Overwrite::Allow).await?
-                }
+                // What comes stays when this copy is cut short, too.
+                _ if settings.resume => FileSink::go_on(path).await?,
                 Existing::Refuse => FileSink::create(path, Overwrite::Refuse).await?,
                 Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
                 Existing::Append => FileSink::append(path).await?,
@@ -65,8 +59,4 @@ pub(super) fn process(place: &Place, address: &Address) -> Result<Process, Endpo
         Place::Line(line) => Ok(Process::shell(line)),
         _ => Err(not_here(address)),
     }
-}
-
-fn is_empty(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
 }

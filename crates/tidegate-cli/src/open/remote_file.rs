@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_ftp::client::{
-    self, ClientOptions, DataMode, FtpSink, FtpSource, FtpUrl, Put, Resume, Security,
+    self, ClientOptions, DataMode, FtpSink, FtpSource, FtpUrl, Put, Resume, Security, Standing,
 };
 use tidegate_io::{Blame, EndpointError, ErrorKind};
 
@@ -38,10 +38,20 @@ pub(super) async fn sink(url: &str, offset: u64, settings: &CopySettings) -> Res
     client::put(&url, &options, put).await
 }
 
-/// How much of an upload is there already.
-pub(super) async fn size(url: &str, settings: &CopySettings) -> Result<u64, EndpointError> {
+/// How much of an upload is there already, and what it is.
+pub(super) async fn kept(url: &str, settings: &CopySettings) -> Result<Option<Standing>, EndpointError> {
     let (url, options) = prepare(url, settings)?;
-    Ok(client::size_kept(&url, &options).await?.unwrap_or(0))
+    client::kept(&url, &options).await
+}
+
+/// What is there to go on with behind the first `bytes` of a download.
+pub(super) async fn first(
+    url: &str,
+    bytes: u64,
+    settings: &CopySettings,
+) -> Result<Option<Standing>, EndpointError> {
+    let (url, options) = prepare(url, settings)?;
+    client::first(&url, &options, bytes).await
 }
 
 /// Checks what can be checked before anything is opened.

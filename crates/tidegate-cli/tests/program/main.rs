@@ -11,6 +11,7 @@ mod connections;
 mod copies;
 mod exits;
 mod faults;
+mod ftp;
 mod help;
 mod http_relays;
 mod mail;

@@ -4,10 +4,13 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[path = "../../../tidegate-io/tests/common/free_port.rs"]
+mod port;
+pub(crate) use port::free_port;
 
 /// No single run may take longer: a hang is a failure.
 const RUN_LIMIT: Duration = Duration::from_secs(90);
@@ -350,21 +353,6 @@ pub(crate) fn listening(port: u16) {
             })
         })
     });
-}
-
-/// A port for a foreign program that cannot choose one itself. It lies below those the system gives to outgoing connections
-/// and for port 0, so that none of the tests beside this one is given it in the meantime.
-pub(crate) fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let next = std::process::id()
-            .wrapping_mul(61)
-            .wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = 10_000 + (next % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Waits until something holds.

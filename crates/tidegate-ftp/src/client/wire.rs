@@ -23,6 +23,9 @@ use crate::grammar::time::parse_timestamp;
 /// How long a control connection that is done with may take to say so.
 const QUIT_WAIT: Duration = Duration::from_secs(2);
 
+/// No server hashes a file more slowly.
+const HASHED_BYTES_A_SECOND: u64 = 20 * 1024 * 1024;
+
 /// A logged-in control connection.
 pub(super) struct Client {
     ftp: AsyncRustlsFtpStream,
@@ -74,6 +77,32 @@ impl Client {
         let text = self.ask(format!("XSHA256 {path}"), &served).await?;
         let is_hash = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         Ok(text.and_then(|text| text.split_whitespace().find(is_hash).map(str::to_ascii_lowercase)))
+    }
+
+    /// The SHA-256 of the first `bytes` of a file, by `RANG` and `HASH`; `None` where the server does not offer both.
+    pub(super) async fn hash_of_first(
+        &mut self,
+        path: &str,
+        bytes: u64,
+    ) -> Result<Option<String>, EndpointError> {
+        let range = self
+            .ask(format!("RANG 0 {bytes}"), &[Status::RequestFilePending])
+            .await?;
+        if range.is_none() {
+            return Ok(None);
+        }
+        let text = self.ask(format!("HASH {path}"), &[Status::File]).await?;
+        let words: Vec<_> = text.iter().flat_map(|text| text.split_whitespace()).collect();
+        Ok(match words[..] {
+            // Of another algorithm or another range it says nothing.
+            ["SHA-256", range, hash, ..] if range == format!("0-{bytes}") => Some(hash.to_ascii_lowercase()),
+            _ => None,
+        })
+    }
+
+    /// Replies of work that takes the longer the more `bytes` there are may take longer.
+    pub(super) fn be_patient(&mut self, bytes: u64) {
+        self.reply_timeout += Duration::from_secs(bytes / HASHED_BYTES_A_SECOND);
     }
 
     /// `RNFR`, `RNTO`.

@@ -9,7 +9,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::address::{self, AddressError, EpsvArgument};
-use arguments::{auth, letter, mfmt, none, opts, pbsz, prot, rest, text, transfer_type, without_options};
+use arguments::{
+    auth, letter, mfmt, none, opts, pbsz, prot, rang, rest, text, transfer_type, without_options,
+};
 
 /// A path or another free text, as bytes of the wire.
 pub type Text = Vec<u8>;
@@ -73,7 +75,10 @@ pub enum Command {
     Help,
     List(Text),
     Mdtm(Text),
-    Mfmt { modify_unix_seconds: i64, path: Text },
+    Mfmt {
+        modify_unix_seconds: i64,
+        path: Text,
+    },
     Mkd(Text),
     Mlsd(Text),
     Mlst(Text),
@@ -90,6 +95,8 @@ pub enum Command {
     Prot(Protection),
     Pwd,
     Quit,
+    /// From the first byte to the one behind the last; `None` is the whole file again.
+    Rang(Option<(u64, u64)>),
     Rein,
     Rest(u64),
     Retr(Text),
@@ -170,6 +177,7 @@ const VERBS: &[(&str, Parse)] = &[
     ("PROT", prot),
     ("PWD", |a| none(a, Command::Pwd)),
     ("QUIT", |a| none(a, Command::Quit)),
+    ("RANG", rang),
     ("REIN", |a| none(a, Command::Rein)),
     ("REST", rest),
     ("RETR", |a| text(a, Command::Retr)),
@@ -281,6 +289,8 @@ mod tests {
             ("EPSV ALL", Command::Epsv(EpsvArgument::All)),
             ("EPSV", Command::Epsv(EpsvArgument::Any)),
             ("REST 18446744073", Command::Rest(18_446_744_073)),
+            ("RANG 0 70000", Command::Rang(Some((0, 70_000)))),
+            ("RANG 1 0", Command::Rang(None)),
             ("LIST -la", Command::List(vec![])),
             ("LIST -l -a dir x", Command::List(b"dir x".to_vec())),
             ("LIST -", Command::List(b"-".to_vec())),
@@ -321,6 +331,9 @@ mod tests {
             ("EPRT |9|x|1|", CommandError::Family),
             ("REST -1", CommandError::Argument),
             ("REST 99999999999999999999", CommandError::Argument),
+            ("RANG 5", CommandError::Argument),
+            ("RANG 9 3", CommandError::Argument),
+            ("RANG 0 -1", CommandError::Argument),
             ("TYPE E", CommandError::Parameter),
             ("TYPE X", CommandError::Argument),
             ("MODE Z", CommandError::Argument),
@@ -358,7 +371,7 @@ mod tests {
         }
 
         #[test]
-        fn no_argument_makes_a_parser_panic(verb in 0usize..52, argument in "[ -~]{0,40}") {
+        fn no_argument_makes_a_parser_panic(verb in 0usize..53, argument in "[ -~]{0,40}") {
             let name = Command::verbs().nth(verb).unwrap_or("NOOP");
             prop_assert_ne!(
                 Command::parse(format!("{name} {argument}").as_bytes()),

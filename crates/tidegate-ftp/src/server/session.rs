@@ -16,7 +16,7 @@ use super::transfer::Transfer;
 use super::{Shared, Stage, failure, policy, transfer, verbs};
 use crate::grammar::command::{Protection, TransferType, verb_of};
 use crate::grammar::{Command, FactSet, Reply, VirtualPath};
-use crate::storage::Storage;
+use crate::storage::{HashRange, Storage};
 
 /// What one client has said so far.
 pub(crate) struct Session {
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) cwd: VirtualPath,
     pub(crate) transfer_type: TransferType,
     pub(crate) restart: u64,
+    /// Of the next `HASH`; of the whole file without it.
+    pub(crate) hash_range: Option<HashRange>,
     pub(crate) rename_from: Option<VirtualPath>,
     pub(crate) plan: Plan,
     pub(crate) extended: Extended,
@@ -111,6 +113,7 @@ impl Session {
             cwd: VirtualPath::root(),
             transfer_type: TransferType::default(),
             restart: 0,
+            hash_range: None,
             rename_from: None,
             plan: Plan::None,
             extended: Extended::Also,
@@ -227,6 +230,7 @@ impl Session {
         self.cwd = VirtualPath::root();
         self.transfer_type = TransferType::default();
         self.restart = 0;
+        self.hash_range = None;
         self.rename_from = None;
         self.plan = Plan::None;
         self.extended = Extended::Also;

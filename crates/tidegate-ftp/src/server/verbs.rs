@@ -28,6 +28,7 @@ mod pbsz;
 mod prot;
 mod pwd;
 mod quit;
+mod rang;
 mod rein;
 mod rest;
 mod retr;
@@ -91,6 +92,7 @@ async fn run_rest(session: &mut Session, command: Command) -> Answer {
         Command::Prot(protection) => prot::run(session, protection),
         Command::Pwd => pwd::run(session),
         Command::Quit => quit::run(),
+        Command::Rang(range) => rang::run(session, range),
         Command::Rein => rein::run(session),
         Command::Rest(offset) => rest::run(session, offset),
         Command::Retr(path) => retr::run(session, &path).await,

@@ -102,14 +102,28 @@ pub(super) fn prot(argument: &[u8]) -> Result<Command, CommandError> {
 }
 
 pub(super) fn rest(argument: &[u8]) -> Result<Command, CommandError> {
-    let digits = argument.trim_ascii();
+    Ok(Command::Rest(offset(argument.trim_ascii())?))
+}
+
+/// `1 0` is the draft's way to say: the whole file.
+pub(super) fn rang(argument: &[u8]) -> Result<Command, CommandError> {
+    let space = argument.iter().position(|&byte| byte == b' ');
+    let (start, end) = argument.split_at(space.ok_or(CommandError::Argument)?);
+    match (offset(start)?, offset(end.trim_ascii())?) {
+        (1, 0) => Ok(Command::Rang(None)),
+        (start, end) if start <= end => Ok(Command::Rang(Some((start, end)))),
+        _ => Err(CommandError::Argument),
+    }
+}
+
+fn offset(digits: &[u8]) -> Result<u64, CommandError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(CommandError::Argument);
     }
     let text = std::str::from_utf8(digits).map_err(|_| CommandError::Argument)?;
     // An offset no file can have is no offset: `i64` is what the system takes.
     let offset: i64 = text.parse().map_err(|_| CommandError::Argument)?;
-    Ok(Command::Rest(offset.unsigned_abs()))
+    Ok(offset.unsigned_abs())
 }
 
 pub(super) fn transfer_type(argument: &[u8]) -> Result<Command, CommandError> {

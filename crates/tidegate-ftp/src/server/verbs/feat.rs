@@ -16,6 +16,7 @@ pub(super) fn run(session: &Session) -> Answer {
         "HASH SHA-256*",
         "MDTM",
         "MFMT",
+        "RANG STREAM",
         "REST STREAM",
         "SIZE",
         "TVFS",

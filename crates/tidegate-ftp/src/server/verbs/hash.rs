@@ -1,4 +1,4 @@
-//! `HASH` (draft-bryan-ftpext-hash) and `XSHA256`: the SHA-256 of a file.
+//! `HASH` (draft-bryan-ftpext-hash) and `XSHA256`: the SHA-256 of a file, of `HASH` also of the part that `RANG` named.
 
 use crate::grammar::Reply;
 use crate::server::failure;
@@ -6,9 +6,10 @@ use crate::server::session::{Answer, Session};
 use crate::storage::HashRange;
 
 pub(super) async fn run(session: &mut Session, argument: &[u8]) -> Answer {
-    match digest(session, argument).await {
-        Ok((end, hash)) => {
-            let mut text = format!("SHA-256 0-{end} {hash} ").into_bytes();
+    let range = session.hash_range.take();
+    match digest(session, argument, range).await {
+        Ok((HashRange { start, end }, hash)) => {
+            let mut text = format!("SHA-256 {start}-{end} {hash} ").into_bytes();
             text.extend_from_slice(argument);
             Reply::new(213, text).into()
         }
@@ -18,17 +19,21 @@ pub(super) async fn run(session: &mut Session, argument: &[u8]) -> Answer {
 
 /// `XSHA256`.
 pub(super) async fn run_x(session: &mut Session, argument: &[u8]) -> Answer {
-    match digest(session, argument).await {
+    match digest(session, argument, None).await {
         Ok((_, hash)) => Reply::new(250, hash).into(),
         Err(reply) => reply.into(),
     }
 }
 
-async fn digest(session: &Session, argument: &[u8]) -> Result<(u64, String), Reply> {
+async fn digest(
+    session: &Session,
+    argument: &[u8],
+    range: Option<HashRange>,
+) -> Result<(HashRange, String), Reply> {
     let path = session.path(argument)?;
     let refused = |error| failure::refused(argument, &error);
     let opened = session.storage().open_file(&path).await.map_err(refused)?;
     let end = opened.size;
-    let range = HashRange { start: 0, end };
-    Ok((end, opened.sha256(range).await.map_err(refused)?))
+    let range = range.unwrap_or(HashRange { start: 0, end });
+    Ok((range, opened.sha256(range).await.map_err(refused)?))
 }

@@ -226,18 +226,9 @@ pub(crate) async fn run(program: &Path, words: &[&str], input: &[u8]) -> (Vec<u8
     (output.stdout, output.status.success())
 }
 
-/// A port that nobody listens on right now, for programs that cannot be told to choose one.
-pub(crate) fn free_port() -> u16 {
-    // Below the ports the system gives away by itself: none of the tests beside this one is given it in the meantime.
-    static TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    loop {
-        let taken = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let port = 10_000 + (std::process::id().wrapping_mul(61).wrapping_add(taken) % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
+#[path = "../../../../tidegate-io/tests/common/free_port.rs"]
+mod port;
+pub(crate) use port::free_port;
 
 /// Waits until somebody listens.
 pub(crate) async fn listening(port: u16) {
