@@ -175,8 +175,11 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
         LaneArg::Sendfile => Lane::Sendfile,
         LaneArg::CopyFileRange => Lane::CopyFileRange,
     };
-    let file_to_pipe = from == Handle::File && to == Handle::Pipe;
-    if asked == lane || (asked == Lane::Splice && file_to_pipe) {
+    let spliced_if_asked = matches!(
+        (from, to),
+        (Handle::File, Handle::Pipe) | (Handle::Socket | Handle::LocalSocket, Handle::File)
+    );
+    if asked == lane || (asked == Lane::Splice && spliced_if_asked) {
         (asked, "asked for; copy where the kernel refuses".to_owned())
     } else {
         (
@@ -268,6 +271,7 @@ mod tests {
                 .contains("sendfile: asked")
         );
         assert!(plan("tidegate --config /dev/null --lane splice exec:x unix:x").contains("splice: asked"));
+        assert!(plan("tidegate --config /dev/null --lane splice tcp-listen::1 y").contains("splice: asked"));
         assert!(
             plan("tidegate --config /dev/null --lane sendfile tcp://h:1 unix:x").contains("do not allow")
         );
