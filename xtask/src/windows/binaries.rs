@@ -126,6 +126,16 @@ const NOT_VERIFIED: &[(&str, &str, &str)] = &[
         "wine renames over no open file",
     ),
     (
+        "tidegate-ftp tests/laws",
+        "data_connection::law_10_reasons_travel",
+        FIN_FIRST,
+    ),
+    (
+        "tidegate-ftp tests/laws",
+        "data_connection::law_14_panics_end_one_registration",
+        FIN_FIRST,
+    ),
+    (
         "tidegate-ftp tests/server",
         "partial_uploads_are_thrown_away_where_that_was_chosen",
         FIN_FIRST,
