@@ -203,7 +203,7 @@ fn small_round(server: &Server, dir: &Path) -> Result<[f64; 4]> {
 
 fn wrk(port: u16) -> Result<(f64, f64)> {
     let url = format!("http://127.0.0.1:{port}/small.txt");
-    let text = output(Command::new("wrk").args(["-t2", "-c64", "-d3s", "--latency", &url]))?;
+    let text = output(Command::new("wrk").args(["-t2", "-c64", "-d2s", "--latency", &url]))?;
     let after = |label: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(label))?;
         line.split_whitespace().last().map(str::to_owned)
