@@ -273,6 +273,8 @@ impl Writer {
     pub(crate) fn unsent_bytes(&self) -> Option<u64> {
         match self.kind {
             DescriptorKind::Pipe => rustix::io::ioctl_fionread(self.as_fd()).ok(),
+            #[cfg(target_os = "linux")]
+            DescriptorKind::Socket => super::socket::unsent_bytes(self.as_fd()),
             _ => None,
         }
     }

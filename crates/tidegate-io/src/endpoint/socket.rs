@@ -22,6 +22,8 @@ pub(crate) use self::sink::SocketSink;
 pub(crate) use self::source::SocketSource;
 pub(crate) use self::stream::StreamSocket;
 pub(crate) use self::stream::stream_socket;
+#[cfg(target_os = "linux")]
+pub(crate) use self::unsent::unsent_bytes;
 use crate::Duplex;
 
 pub(crate) fn source<T: StreamSocket>(socket: T, far: Far) -> SocketSource<T> {

@@ -193,6 +193,34 @@ async fn an_inherited_socket_goes_both_ways_and_stays_blocking() {
     peer.join().unwrap();
 }
 
+/// As a TCP sink of our own: a flow that is told to stop gets rid of all that its socket had taken before it resets it.
+#[tokio::test]
+async fn a_stop_delivers_what_an_inherited_tcp_socket_has_taken() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut theirs, _) = listener.accept().unwrap();
+    let sink = Descriptor::adopt(ours.as_raw_fd()).unwrap().into_sink().unwrap();
+    drop(ours);
+    let flow = Flow::new(MemorySource::new(pattern(64 << 20)), sink);
+    let handle = flow.handle();
+    let running = tokio::spawn(flow.run());
+    crate::support::until("the queue is full", || {
+        handle.snapshot().state == tidegate_io::FlowState::WaitingSink
+    })
+    .await;
+    handle.stop();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut all = Vec::new();
+        // A reset, after everything.
+        theirs.read_to_end(&mut all).unwrap_err();
+        all
+    });
+    let error = within(running).await.unwrap().unwrap_err();
+    let all = within(reading).await.unwrap();
+    assert_eq!(all.len() as u64, error.report.bytes_sent);
+    assert!(all == pattern(64 << 20)[..all.len()]);
+}
+
 #[tokio::test]
 async fn a_file_is_read_from_where_its_description_stands_and_left_where_we_stopped() {
     let mut file = tempfile::tempfile().unwrap();

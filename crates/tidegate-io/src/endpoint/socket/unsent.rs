@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef};
 use super::diag;
 
 /// `None` for sockets that are not TCP or not connected any more, and where nobody can tell.
-pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
+pub(crate) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
     let (path, family) = match SockRef::from(&socket).domain().ok()? {
         Domain::IPV4 => ("/proc/self/net/tcp", diag::Family::V4),
         Domain::IPV6 => ("/proc/self/net/tcp6", diag::Family::V6),
