@@ -4,10 +4,16 @@
 mod common;
 
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::task::Poll;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use bytes::Bytes;
 use common::{Checksum, Fed, Made, Step, tcp_pair};
-use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
+#[cfg(target_os = "linux")]
+use tidegate_io::Held;
+use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite, WritesOn};
 use tidegate_io::endpoint::tcp;
 use tidegate_io::{
     Blame, Confirmation, EndpointError, ErrorKind, Flow, FlowErrorKind, Side, Sink, SlowSide, Source,
@@ -65,15 +71,41 @@ async fn an_aborted_file_leaves_its_target_alone() {
         )));
         source
     };
-    let sink = FileSink::create(&target, Overwrite::Allow).await.unwrap();
-    Flow::new(source(), sink).run().await.unwrap_err();
-    let sink = FileSink::append(&target).await.unwrap();
-    Flow::new(source(), sink).run().await.unwrap_err();
-    let sink = FileSink::append(folder.path().join("never")).await.unwrap();
-    Flow::new(source(), sink).run().await.unwrap_err();
+    for on in [WritesOn::Threads, WritesOn::Caller] {
+        let sink = FileSink::create(&target, Overwrite::Allow).await.unwrap();
+        Flow::new(source(), sink.writes_on(on)).run().await.unwrap_err();
+        let sink = FileSink::append(&target).await.unwrap();
+        Flow::new(source(), sink.writes_on(on)).run().await.unwrap_err();
+        let sink = FileSink::append(folder.path().join("never")).await.unwrap();
+        Flow::new(source(), sink.writes_on(on)).run().await.unwrap_err();
+    }
     drop(FileSink::create(&target, Overwrite::Allow).await.unwrap());
     assert_eq!(std::fs::read(&target).unwrap(), b"old");
     assert_eq!(names(folder.path()), ["target"]);
+}
+
+/// On a file system of this machine, as the one of a build is taken to be.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_callers_own_writes_are_done_when_it_has_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut held = Held::default();
+    held.push(Bytes::from(common::made(3 * MIB)));
+    let sink = FileSink::create(&path, Overwrite::Refuse).await.unwrap();
+    let mut sink = sink.writes_on(WritesOn::Caller);
+    let first = std::future::poll_fn(|cx| Poll::Ready(sink.poll_write(cx, &held))).await;
+    assert!(first.is_ready(), "left to a thread");
+    drop(sink);
+    assert_eq!(names(folder.path()), [""; 0]);
+    let sink = FileSink::create(&path, Overwrite::Refuse).await.unwrap();
+    let flow = Flow::new(Made::new(3 * MIB + 1, 50_000), sink.writes_on(WritesOn::Caller));
+    let report = flow.run().await.unwrap();
+    assert_eq!(report.confirmation, Some(Confirmation::Confirmed));
+    assert!(std::fs::read(&path).unwrap() == common::made(3 * MIB + 1));
+    let sink = FileSink::create("/dev/full", Overwrite::Refuse).await.unwrap();
+    let flow = Flow::new(Made::new(MIB, 1 << 20), sink.writes_on(WritesOn::Caller));
+    assert_eq!(flow.run().await.unwrap_err().side, Some(Side::Sink));
 }
 
 #[tokio::test]

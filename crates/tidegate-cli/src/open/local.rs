@@ -3,7 +3,7 @@
 //! Those that only one system has (FIFOs, descriptors) are `system`'s, who is asked first: a path may stand for a FIFO.
 
 use tidegate_io::EndpointError;
-use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
+use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite, WritesOn};
 use tidegate_io::endpoint::process::Process;
 use tidegate_io::endpoint::stdio::{stdin, stdout};
 
@@ -42,7 +42,8 @@ pub(super) async fn sink<'a>(
                 Existing::Replace => FileSink::create(path, Overwrite::Allow).await?,
                 Existing::Append => FileSink::append(path).await?,
             };
-            Box::new(sink.durability(settings.durability))
+            // A copy's runtime has this one flow.
+            Box::new(sink.durability(settings.durability).writes_on(WritesOn::Caller))
         }
         (Scheme::Exec | Scheme::Shell, place) => Box::new(process(place, address)?.into_sink()?),
         _ => return Err(not_here(address)),

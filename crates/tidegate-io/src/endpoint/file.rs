@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tempfile::TempPath;
 use tidegate::AbortReason;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+pub use super::prompt::WritesOn;
 use super::write_back::WriteBack;
 #[cfg(unix)]
 use crate::LaneEnd;
@@ -294,6 +296,7 @@ pub struct FileSink {
     output: Option<Arc<Output>>,
     name: Arc<str>,
     durability: Durability,
+    writes_on: WritesOn,
     /// Only for a regular file whose finish waits for the disk.
     write_back: Option<WriteBack>,
     work: Option<Work>,
@@ -425,6 +428,7 @@ impl FileSink {
                 output: Some(Arc::new(output)),
                 name,
                 durability: Durability::Synced,
+                writes_on: WritesOn::Threads,
                 work: None,
             }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -449,6 +453,15 @@ impl FileSink {
         self
     }
 
+    /// Chooses who does the writes.
+    #[must_use]
+    pub fn writes_on(mut self, wanted: WritesOn) -> Self {
+        if let Some(output) = self.output.as_ref().filter(|output| output.regular) {
+            self.writes_on = wanted.allowed_by(&output.file);
+        }
+        self
+    }
+
     fn wrote(&mut self, bytes: u64) {
         if let Some(write_back) = &mut self.write_back {
             write_back.wrote(bytes);
@@ -457,6 +470,12 @@ impl FileSink {
 
     fn error(&self, error: io::Error) -> EndpointError {
         EndpointError::io(format!("cannot write {}", self.name), error)
+    }
+
+    fn written(&mut self, result: io::Result<usize>) -> Result<usize, EndpointError> {
+        let written = result.map_err(|error| self.error(error))?;
+        self.wrote(written as u64);
+        Ok(written)
     }
 
     fn start_write(&mut self, held: &Held) -> Result<(), EndpointError> {
@@ -477,9 +496,12 @@ impl FileSink {
 impl Sink for FileSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         if self.work.is_none() {
-            if let Some(output) = self.output.as_ref().filter(|output| output.never_waits) {
-                let written = write_pieces(&output.file, batch(held));
-                return Poll::Ready(written.map_err(|error| self.error(error)));
+            let at_once = |output: &&Arc<Output>| output.never_waits || self.writes_on == WritesOn::Caller;
+            if let Some(output) = self.output.as_ref().filter(at_once) {
+                let began = Instant::now();
+                let result = write_pieces(&output.file, batch(held));
+                self.writes_on = self.writes_on.after(began.elapsed());
+                return Poll::Ready(self.written(result));
             }
             self.start_write(held)?;
         }
@@ -488,10 +510,7 @@ impl Sink for FileSink {
         };
         let result = flatten(ready!(Pin::new(write).poll(cx)));
         self.work = None;
-        if let Ok(written) = result {
-            self.wrote(written as u64);
-        }
-        Poll::Ready(result.map_err(|error| self.error(error)))
+        Poll::Ready(self.written(result))
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Confirmation, EndpointError>> {

@@ -17,6 +17,7 @@ pub mod pipe;
 mod polled;
 #[cfg(any(unix, windows))]
 pub mod process;
+mod prompt;
 mod socket;
 #[cfg(any(unix, windows))]
 #[cfg_attr(windows, path = "stdio_windows.rs")]
