@@ -4,7 +4,7 @@
 //!
 //! A sink writes beside its target and renames on finish. It appends in place, and writes in place to what is no
 //! regular file. System calls that may wait for a disk run on the runtime's threads for blocking work; a read that the
-//! page cache can serve does not need one (`preadv2` with `RWF_NOWAIT`).
+//! page cache can serve does not need one (`preadv2` with `RWF_NOWAIT`), nor a prompt write whose caller asked to do it.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
