@@ -6,7 +6,7 @@
  *   relay-rw|relay-splice PORT HOST TO
  *   many-rw|many-splice PORT HOST TO      any number of connections, one thread on epoll, 64 KiB a read
  *   file-rw|file-sendfile|file-splice PATH HOST PORT
- *   tofile PORT PATH
+ *   tofile|tofile-sync PORT PATH
  *   pipe-splice                     stdin to stdout
  */
 #define _GNU_SOURCE
@@ -211,10 +211,11 @@ int main(int argc, char **argv) {
         else copy_rw(in, out, 256 * 1024);
         shutdown(out, SHUT_WR);
         copy_rw(out, in, MIB);
-    } else if (!strcmp(mode, "tofile") && argc == 4) {
+    } else if (!strncmp(mode, "tofile", 6) && argc == 4) {
         int in = take(argv[2]), out = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC, 0644);
         if (out < 0) die(argv[3]);
         copy_rw(in, out, MIB);
+        if (!strcmp(mode, "tofile-sync") && fsync(out)) die("fsync");
     } else if (!strcmp(mode, "pipe-splice")) copy_splice(0, 1);
     else { fprintf(stderr, "bound: see the head of bound.c\n"); return 2; }
     return 0;

@@ -201,17 +201,8 @@ pub(crate) fn file_to_tcp() -> Result<Table> {
     Ok(table)
 }
 
+/// None of these waits for the disk.
 const TO_FILE: &[Copier] = &[
-    plain(
-        "tidegate (fsync)",
-        &[
-            "{tidegate}",
-            "-q",
-            "--force",
-            "tcp-listen://127.0.0.1:{port}",
-            "{out}",
-        ],
-    ),
     plain(
         "tidegate --durability cached",
         &[
@@ -237,12 +228,39 @@ const TO_FILE: &[Copier] = &[
     ),
 ];
 
-/// TCP to a file. The time is the copier's own, to its exit: Tidegate's includes the fsync that the others lack.
+/// All of these do.
+const TO_SYNCED_FILE: &[Copier] = &[
+    plain(
+        "tidegate",
+        &[
+            "{tidegate}",
+            "-q",
+            "--force",
+            "tcp-listen://127.0.0.1:{port}",
+            "{out}",
+        ],
+    ),
+    plain(
+        "C read/write 1 MiB + fsync",
+        &["{bound}", "tofile-sync", "{port}", "{out}"],
+    ),
+];
+
+/// TCP to a file that is left to the system's own pace. The time is the copier's own, to its exit.
 pub(crate) fn tcp_to_file() -> Result<Table> {
-    let mut table = Table::new("TCP → file", &["GiB/s"], "GiB/s");
+    into_file("TCP → file", TO_FILE)
+}
+
+/// TCP to a file that is on the disk when the copier ends.
+pub(crate) fn tcp_to_synced_file() -> Result<Table> {
+    into_file("TCP → file, synced", TO_SYNCED_FILE)
+}
+
+fn into_file(title: &str, copiers: &[Copier]) -> Result<Table> {
+    let mut table = Table::new(title, &["GiB/s", "CPU s/GiB"], "GiB/s");
     let out = rig::scratch()?.join("received");
     for _ in 0..rig::rounds() {
-        for copier in TO_FILE.iter().filter(|copier| copier.available()) {
+        for copier in copiers.iter().filter(|copier| copier.available()) {
             let port = rig::free_port()?;
             let _ = fs::remove_file(&out);
             table.add_or_tell(copier.name, received_into(copier, &out, port));
@@ -252,21 +270,26 @@ pub(crate) fn tcp_to_file() -> Result<Table> {
     Ok(table)
 }
 
-/// GiB/s of a copier that listens and writes `out`.
-fn received_into(copier: &Copier, out: &Path, port: u16) -> Result<[f64; 1]> {
+/// GiB/s and processor time of a copier that listens and writes `out`.
+fn received_into(copier: &Copier, out: &Path, port: u16) -> Result<[f64; 2]> {
+    let cpu = ChildCpu::start();
     let mut command = copier.command(&Fill { file: out, out, port });
     let listener = Guard::start(command.stdout(Stdio::piped()))?;
     rig::listening(port)?;
     let start = Instant::now();
     let (to, bytes) = (port.to_string(), bulk_bytes().to_string());
-    let _sender = Guard::start(Command::new(rig::bound()).args(["send", "127.0.0.1", &to, &bytes]))?;
+    let sender = Guard::start(Command::new(rig::bound()).args(["send", "127.0.0.1", &to, &bytes]))?;
     listener.output(LIMIT)?;
     let seconds = start.elapsed().as_secs_f64();
+    // The sender is not reaped yet, so this is the copier's alone.
+    let cpu = cpu.seconds();
+    drop(sender);
     let written = fs::metadata(out)?.len();
     if written != bulk_bytes() {
         bail!("{written} bytes were written");
     }
-    Ok([bulk_bytes() as f64 / GIB / seconds])
+    let gib = bulk_bytes() as f64 / GIB;
+    Ok([gib / seconds, cpu / gib])
 }
 
 const FILE_TO_FILE: &[Copier] = &[

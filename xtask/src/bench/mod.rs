@@ -48,7 +48,13 @@ const fn bench(
 const BENCHES: &[Bench] = &[
     bench("relay", "a long stream, TCP to TCP", [220, 35], bulk::relay),
     bench("file-tcp", "a cached file to TCP", [180, 35], bulk::file_to_tcp),
-    bench("tcp-file", "TCP to a file", [80, 15], bulk::tcp_to_file),
+    bench("tcp-file", "TCP to a file", [60, 12], bulk::tcp_to_file),
+    bench(
+        "tcp-file-sync",
+        "TCP to a file that is on the disk at the end",
+        [40, 8],
+        bulk::tcp_to_synced_file,
+    ),
     bench("file-file", "a file to a file", [60, 15], bulk::file_to_file),
     bench(
         "pipeline",
