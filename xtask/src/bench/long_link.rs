@@ -22,13 +22,7 @@ const LISTEN: u16 = 5000;
 const TO: u16 = 5001;
 const LIMIT: Duration = Duration::from_secs(60);
 /// C relays take any address but listen on 127.0.0.1; the others that are left out would only tell the same again.
-const CONTESTANTS: &[&str] = &[
-    "tidegate",
-    "tidegate --lane splice",
-    "haproxy",
-    "socat -b64k",
-    "copy_bidirectional",
-];
+const CONTESTANTS: &[&str] = &["tidegate", "tidegate --lane splice", "haproxy", "socat -b64k"];
 
 /// Two network namespaces and the link between them.
 struct Link {
