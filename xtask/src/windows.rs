@@ -157,6 +157,7 @@ fn cargo_for_windows(verb: &str) -> Command {
     let mut command = Command::new(CARGO);
     command.current_dir(root()).args([
         "-Zbuild-std=std,panic_unwind,test",
+        "-Zwarnings",
         verb,
         "--locked",
         "--workspace",
@@ -167,6 +168,9 @@ fn cargo_for_windows(verb: &str) -> Command {
         "profile.dev.package.\"*\".opt-level=0",
         "--config",
         "profile.dev.debug=false",
+        // As everywhere: a warning of ours is an error.
+        "--config",
+        "build.warnings=\"deny\"",
     ]);
     for name in ["RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO", "RUSTC_WRAPPER"] {
         command.env_remove(name);

@@ -39,11 +39,12 @@ const NOT_HERE: &[(&str, &str)] = &[
 ];
 
 /// Where named tests cite what they show.
-const TESTS: [&str; 9] = [
+const TESTS: [&str; 10] = [
     include_str!("above.rs"),
     include_str!("hangups.rs"),
     include_str!("pipes.rs"),
     include_str!("process.rs"),
+    include_str!("process_alike.rs"),
     include_str!("producers.rs"),
     include_str!("tls.rs"),
     include_str!("tls_below.rs"),

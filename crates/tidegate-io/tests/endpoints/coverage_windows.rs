@@ -15,10 +15,11 @@ const NOT_HERE: &[(&str, &str)] = &[("60", "text for bytes cannot be written in 
 /// Of Twisted's IOCP handles, polled pipes, standard streams and processes.
 const DEFECTS: std::ops::RangeInclusive<u16> = 16..=27;
 
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     include_str!("../windows/group_c.rs"),
     include_str!("../windows/npipe.rs"),
     include_str!("../windows/process.rs"),
+    include_str!("process_alike.rs"),
     include_str!("../windows/stdio.rs"),
 ];
 

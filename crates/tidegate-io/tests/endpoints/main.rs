@@ -12,6 +12,7 @@ mod harness;
 mod laws;
 mod pipes;
 mod process;
+mod process_alike;
 mod producers;
 #[path = "../../../tidegate/tests/cases/recorder.rs"]
 mod recorder;

@@ -14,6 +14,28 @@ use crate::support::{
     MemorySink, MemorySource, abort, finish, pattern, read_all, read_some, until, within, write_all,
 };
 
+/// A program that is not there.
+pub(crate) const MISSING: &str = "/nonexistent/program";
+
+/// Standard input to standard output.
+pub(crate) fn copying() -> Process {
+    Process::exec("cat", ["-"])
+}
+
+/// Writes so many bytes.
+pub(crate) fn writing(bytes: usize) -> Process {
+    Process::exec("head", ["-c", &bytes.to_string(), "/dev/zero"])
+}
+
+/// Reads so many bytes and exits in good order.
+pub(crate) fn taking(bytes: usize) -> Process {
+    Process::shell(format!("head -c {bytes} >/dev/null; exit 0"))
+}
+
+pub(crate) fn exiting(code: u8) -> Process {
+    Process::shell(format!("exit {code}"))
+}
+
 #[tokio::test]
 async fn what_a_child_writes_is_read_to_its_end() {
     let mut source = Process::exec("printf", ["%s-%s", "a b", "$HOME"])
@@ -24,15 +46,6 @@ async fn what_a_child_writes_is_read_to_its_end() {
         read_some(&mut source).await.unwrap().is_none(),
         "the end is repeated"
     );
-}
-
-#[tokio::test]
-async fn a_program_that_does_not_exist_cannot_be_opened() {
-    let Err(error) = Process::exec("/nonexistent/program", ["x"]).into_source() else {
-        panic!("started what does not exist");
-    };
-    assert_eq!(error.kind, ErrorKind::Open);
-    assert!(error.to_string().contains("exec:/nonexistent/program"), "{error}");
 }
 
 #[tokio::test]
@@ -59,27 +72,6 @@ async fn a_killed_child_is_no_end() {
     assert!(error.cause.to_string().contains("killed by signal 9"), "{error}");
     assert!(!seen.is_finished());
     assert!(seen.aborted().is_some());
-}
-
-#[tokio::test]
-async fn a_child_that_exits_early_loses_no_output() {
-    // The pipe holds what the child wrote long after it has gone.
-    let mut source = Process::shell("head -c 60000 /dev/zero").into_source().unwrap();
-    until("the child has gone", || source.id().is_none()).await;
-    assert_eq!(read_all(&mut source).await.unwrap().len(), 60_000);
-}
-
-#[tokio::test]
-async fn more_than_a_pipe_holds_comes_through_whole() {
-    let bytes = pattern(3_000_000);
-    let (sink, seen) = MemorySink::new();
-    let both = Process::exec("cat", ["-"]).into_duplex().unwrap();
-    let there = Flow::new(MemorySource::new(bytes.clone()), both.sink).run();
-    let back = Flow::new(both.source, sink).run();
-    let (there, back) = within(async { tokio::join!(there, back) }).await;
-    assert_eq!(there.unwrap().confirmation, Some(Confirmation::Confirmed));
-    back.unwrap();
-    assert!(seen.bytes() == bytes && seen.is_finished());
 }
 
 #[tokio::test]
@@ -231,29 +223,6 @@ async fn a_child_is_paused_resumed_and_stopped() {
         !std::path::Path::new(&format!("/proc/{id}")).exists(),
         "it was not ended"
     );
-}
-
-/// CASES 48 in our terms: a reader that has gone is a broken pipe, and says how it went.
-#[tokio::test]
-async fn a_child_that_stops_reading_is_a_broken_pipe() {
-    let source = MemorySource::new(pattern(1_000_000));
-    let sink = Process::shell("head -c 10 >/dev/null; exit 0")
-        .into_sink()
-        .unwrap();
-    let error = within(Flow::new(source, sink).run()).await.unwrap_err();
-    assert_eq!(error.cause.kind, ErrorKind::BrokenPipe, "{error}");
-    assert!(
-        error.cause.to_string().contains("exited with code 0 before"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn a_dead_child_is_noticed_with_nothing_to_write() {
-    let mut sink = Process::shell("exit 4").into_sink().unwrap();
-    let error = within(std::future::poll_fn(|cx| sink.poll_hangup(cx))).await;
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
-    assert!(error.to_string().contains("code 4"), "{error}");
 }
 
 /// A child that ends well decides how much it reads: as behind a pipe or over ssh, that is a success.
@@ -497,28 +466,4 @@ async fn reading_what_nobody_wants_is_idle() {
         assert_eq!(report.b_to_a.bytes_sent, 10);
         sending.join().unwrap();
     }
-}
-
-/// CASES 55: a child that echoes, read with pauses.
-#[tokio::test]
-async fn an_echo_read_with_pauses_is_complete() {
-    let Duplex { mut source, mut sink } = Process::exec("cat", ["-"]).into_duplex().unwrap();
-    let lines: Vec<String> = (0..100).map(|number| format!("line {number}\n")).collect();
-    let writing = async {
-        for line in lines.clone() {
-            write_all(&mut *sink, line).await.unwrap();
-        }
-        finish(&mut *sink).await.unwrap()
-    };
-    let reading = async {
-        let mut all = Vec::new();
-        while let Some(bytes) = read_some(&mut *source).await.unwrap() {
-            all.extend_from_slice(&bytes);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        all
-    };
-    let (confirmation, echo) = tokio::join!(writing, reading);
-    assert_eq!(confirmation, Confirmation::Confirmed);
-    assert_eq!(echo, lines.concat().into_bytes());
 }

@@ -10,6 +10,8 @@ mod harness;
 mod laws;
 mod npipe;
 mod process;
+#[path = "../endpoints/process_alike.rs"]
+mod process_alike;
 mod reset;
 mod scenarios;
 #[path = "../../../tidegate/tests/cases/script.rs"]

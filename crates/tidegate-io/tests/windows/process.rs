@@ -5,12 +5,34 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidegate_io::endpoint::process::{Process, Stderr};
-use tidegate_io::{Confirmation, Duplex, ErrorKind, Flow, Relay, Sink, Source};
+use tidegate_io::{Confirmation, Duplex, ErrorKind, Relay, Source};
 
 use crate::support::{
     MemorySink, MemorySource, abort, finish, pattern, read_all, read_some, until, within, write_all,
 };
 use crate::{child, child_path};
+
+/// A program that is not there.
+pub(crate) const MISSING: &str = r"C:\nonexistent\program.exe";
+
+/// Standard input to standard output.
+pub(crate) fn copying() -> Process {
+    child(&["copy"])
+}
+
+/// Writes so many bytes.
+pub(crate) fn writing(bytes: usize) -> Process {
+    child(&["write", &bytes.to_string()])
+}
+
+/// Reads so many bytes and exits in good order.
+pub(crate) fn taking(bytes: usize) -> Process {
+    child(&["take", &bytes.to_string()])
+}
+
+pub(crate) fn exiting(code: u8) -> Process {
+    child(&["exit", &code.to_string()])
+}
 
 /// Whether somebody has that file open.
 fn is_held(path: &Path) -> bool {
@@ -68,15 +90,6 @@ async fn the_shell_is_given_its_line_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_exist_cannot_be_opened() {
-    let Err(error) = Process::exec(r"C:\nonexistent\program.exe", ["x"]).into_source() else {
-        panic!("started what does not exist");
-    };
-    assert_eq!(error.kind, ErrorKind::Open);
-    assert!(error.to_string().contains("exec:C:\\nonexistent"), "{error}");
-}
-
-#[tokio::test]
 async fn a_bad_exit_is_told_with_its_code_and_last_line() {
     let mut source = child(&["exit", "7", "first", "the disk is full", ""])
         .stderr(Stderr::Keep)
@@ -86,26 +99,6 @@ async fn a_bad_exit_is_told_with_its_code_and_last_line() {
     assert_eq!(error.kind, ErrorKind::Failed);
     let text = error.to_string();
     assert!(text.contains("exited with code 7: the disk is full"), "{text}");
-}
-
-#[tokio::test]
-async fn a_child_that_exits_early_loses_no_output() {
-    let mut source = child(&["write", "60000"]).into_source().unwrap();
-    until("the child has gone", || source.id().is_none()).await;
-    assert_eq!(read_all(&mut source).await.unwrap().len(), 60_000);
-}
-
-#[tokio::test]
-async fn more_than_a_pipe_holds_comes_through_whole() {
-    let bytes = pattern(3_000_000);
-    let (sink, seen) = MemorySink::new();
-    let both = child(&["copy"]).into_duplex().unwrap();
-    let there = Flow::new(MemorySource::new(bytes.clone()), both.sink).run();
-    let back = Flow::new(both.source, sink).run();
-    let (there, back) = within(async { tokio::join!(there, back) }).await;
-    assert_eq!(there.unwrap().confirmation, Some(Confirmation::Confirmed));
-    back.unwrap();
-    assert!(seen.bytes() == bytes && seen.is_finished());
 }
 
 #[tokio::test]
@@ -188,27 +181,6 @@ async fn a_paused_output_does_not_stop_the_input() {
     assert!(read.unwrap() == expected);
 }
 
-/// CASES 48 in our terms: a reader that has gone is a broken pipe, and says how it went.
-#[tokio::test]
-async fn a_child_that_stops_reading_is_a_broken_pipe() {
-    let source = MemorySource::new(pattern(1_000_000));
-    let sink = child(&["take", "10"]).into_sink().unwrap();
-    let error = within(Flow::new(source, sink).run()).await.unwrap_err();
-    assert_eq!(error.cause.kind, ErrorKind::BrokenPipe, "{error}");
-    assert!(
-        error.cause.to_string().contains("exited with code 0 before"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn a_dead_child_is_noticed_with_nothing_to_write() {
-    let mut sink = child(&["exit", "4"]).into_sink().unwrap();
-    let error = within(std::future::poll_fn(|cx| sink.poll_hangup(cx))).await;
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
-    assert!(error.to_string().contains("code 4"), "{error}");
-}
-
 #[tokio::test]
 async fn in_a_relay_an_early_exit_in_success_is_an_end() {
     let (sink, seen) = MemorySink::new();
@@ -220,28 +192,4 @@ async fn in_a_relay_an_early_exit_in_success_is_an_end() {
     let report = within(Relay::new(ours, writing).run()).await.unwrap();
     assert_eq!((seen.len(), seen.is_finished()), (100_000, true));
     assert!(report.a_to_b.bytes_sent < 4_000_000, "more than a pipe took");
-}
-
-/// CASES 55: a child that echoes, read with pauses.
-#[tokio::test]
-async fn an_echo_read_with_pauses_is_complete() {
-    let Duplex { mut source, mut sink } = child(&["copy"]).into_duplex().unwrap();
-    let lines: Vec<String> = (0..100).map(|number| format!("line {number}\n")).collect();
-    let writing = async {
-        for line in lines.clone() {
-            write_all(&mut *sink, line).await.unwrap();
-        }
-        finish(&mut *sink).await.unwrap()
-    };
-    let reading = async {
-        let mut all = Vec::new();
-        while let Some(bytes) = read_some(&mut *source).await.unwrap() {
-            all.extend_from_slice(&bytes);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        all
-    };
-    let (confirmation, echo) = tokio::join!(writing, reading);
-    assert_eq!(confirmation, Confirmation::Confirmed);
-    assert_eq!(echo, lines.concat().into_bytes());
 }
