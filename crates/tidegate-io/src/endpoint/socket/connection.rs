@@ -105,12 +105,19 @@ impl<T: StreamSocket> Connection<T> {
         }
     }
 
-    /// What could not be given back is not taken, and a long way keeps its window: too little of it would be slower than any sink.
+    /// A long way keeps its window: too little of it would be slower than any sink. What can be given back is enough for a short
+    /// one; where the way is not known, no more is taken than can be given back.
     #[cfg(target_os = "linux")]
     fn may_be_bounded(&self, most: usize) -> bool {
-        // The kernel reports twice what is asked for.
-        let has = self.socket.raw().recv_buffer_size().unwrap_or(usize::MAX);
-        has <= most * 2 && diag::round_trip(self.socket.fd()).is_none_or(|time| time < LONG_WAY)
+        match diag::round_trip(self.socket.fd()) {
+            Some(time) => time < LONG_WAY,
+            // The kernel reports twice what is asked for.
+            None => self
+                .socket
+                .raw()
+                .recv_buffer_size()
+                .is_ok_and(|has| has <= most * 2),
+        }
     }
 
     pub(super) fn death(&self) -> Option<&EndpointError> {
