@@ -30,9 +30,10 @@ impl Source for Repeated {
         _buffers: &mut Buffers,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, EndpointError>> {
-        let bytes = self.left.min(max).min(self.block.len());
+        let from = (self.block.len() - self.left % self.block.len()) % self.block.len();
+        let bytes = self.left.min(max).min(self.block.len() - from);
         self.left -= bytes;
-        Poll::Ready(Ok((bytes > 0).then(|| self.block.slice(..bytes))))
+        Poll::Ready(Ok((bytes > 0).then(|| self.block.slice(from..from + bytes))))
     }
     fn name(&self) -> String {
         "repeated".to_owned()
@@ -47,7 +48,6 @@ fn repeated(mebibytes: usize) -> (Repeated, String) {
         hash.update(&block);
     }
     let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    // Reads never straddle a block, so that the bytes are the blocks'.
     (
         Repeated {
             block,
