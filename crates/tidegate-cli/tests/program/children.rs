@@ -111,9 +111,11 @@ const DEAF: &str = "trap '' TERM; echo $$ >pid; echo here; while :; do sleep 1; 
 fn a_child_that_ignores_sigterm_is_killed_when_a_copy_is_ended() {
     for (source, sink) in [("/dev/zero", "sh:DEAF"), ("sh:DEAF", "/dev/null")] {
         let place = Place::new(10);
-        let mut command = tidegate([source, sink].map(|end| end.replace("DEAF", DEAF)));
+        let mut command = tidegate(["-v", source, sink].map(|word| word.replace("DEAF", DEAF)));
         command.current_dir(place.path(""));
         let mut copying = Running::start(&mut command);
+        // The child may be there before the other end is.
+        copying.line("are open");
         let id = pid_in(&place, "pid");
         copying.signal("INT");
         copying.line("once more aborts at once");

@@ -230,16 +230,15 @@ impl Supervisor {
         };
         stage.send_replace(Stage::Ended(Arc::new(Ending { status, last_line })));
         if !is_stopped {
+            // Ended by itself: what it left behind is its own affair, also when the runtime ends now.
+            self.is_done = true;
             tokio::select! {
                 biased;
                 () = self.orders.stop.notified() => {
+                    self.is_done = false;
                     self.child.ask_to_end(self.grace);
                 }
-                () = stage.closed() => {
-                    // Ended in good order: what it left behind is its own affair.
-                    self.is_done = true;
-                    return;
-                }
+                () = stage.closed() => return,
             }
         }
         self.child.end_rest(self.grace).await;
