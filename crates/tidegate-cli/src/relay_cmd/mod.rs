@@ -1,9 +1,10 @@
 //! `tidegate relay A B`: joins two two-way addresses. With a listener among them it serves many connections.
 //!
 //! Knows the command's options and what the program does with the outcome. `join` runs one relay, `serve` takes
-//! connections, `live` is the table of those under way, `drain` their end, `log` the lines on them; how bytes move is
+//! connections, `cores` has the threads that serve them, `live` is the table of those under way, `drain` their end, `log` the lines on them; how bytes move is
 //! the relay's own business.
 
+mod cores;
 mod drain;
 mod join;
 mod live;

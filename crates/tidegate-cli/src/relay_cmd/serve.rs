@@ -14,6 +14,7 @@ use tidegate::AbortReason;
 use tidegate_io::{Duplex, EndpointError, RelayRun, Side};
 
 use super::Settings;
+use super::cores::{self, Seats};
 use super::live::{self, Live};
 use super::{drain, log};
 use crate::address::Address;
@@ -29,6 +30,7 @@ struct Server {
     dialler: Dialler,
     listens: Listens,
     live: Live,
+    seats: Seats,
 }
 
 /// Which address listens: the listener's connections are the relay's `a` or its `b`.
@@ -66,8 +68,10 @@ pub(super) async fn serve(
         announce(&address, &settings, names);
     }
     tracing::debug!(connections_max = settings.connections_max, "ready");
+    let (seats, cores) = cores::start().map_err(|error| crate::other(format!("cannot start: {error}")))?;
     let server = Arc::new(Server {
         live: Live::new(settings.connections_max),
+        seats,
         settings,
         dialler,
         listens,
@@ -78,7 +82,10 @@ pub(super) async fn serve(
     };
     drop(acceptor);
     let (limit, json) = (server.settings.flow.drain, server.settings.output.json);
-    Ok(drain::drain(&server.live, limit, json, ending, signals).await)
+    let exit = drain::drain(&server.live, limit, json, ending, signals).await;
+    // What was cut and has not let go by now is let go of.
+    drop(cores);
+    Ok(exit)
 }
 
 fn announce(address: &str, settings: &Settings, names: &Names) {
@@ -122,11 +129,19 @@ impl Server {
 
     fn take(self: &Arc<Self>, id: u64, accepted: Accepted) {
         if self.live.try_take() {
+            let core = self.seats.enter();
             let place = Place {
                 server: Arc::clone(self),
                 id,
+                core,
             };
-            tokio::spawn(place.connect(accepted));
+            let peer = accepted.peer().clone();
+            match accepted.detach() {
+                Ok(accepted) => self.seats.spawn(core, place.connect(accepted)),
+                Err(error) => {
+                    tracing::warn!(connection = id, %peer, %error, "connection failed before it began")
+                }
+            }
         } else {
             tracing::warn!(
                 connection = id,
@@ -143,6 +158,7 @@ impl Server {
 struct Place {
     server: Arc<Server>,
     id: u64,
+    core: usize,
 }
 
 impl Place {
@@ -192,6 +208,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.server.seats.leave(self.core);
         self.server.live.leave(self.id);
     }
 }

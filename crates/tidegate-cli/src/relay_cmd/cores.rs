@@ -1,0 +1,143 @@
+//! The threads that serve: one for each core, each with a runtime of its own, so that no message wakes a second thread.
+//!
+//! A connection goes to the thread that has the fewest and stays there. Knows nothing of what connections do.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// Starts one thread for each core that this process may use.
+pub(super) fn start() -> io::Result<(Seats, Cores)> {
+    let count = thread::available_parallelism()?.get();
+    let cores = (0..count)
+        .map(|_| Core::start())
+        .collect::<io::Result<Vec<_>>>()?;
+    let seats = Seats {
+        runtimes: cores.iter().map(|core| core.runtime.clone()).collect(),
+        loads: Mutex::new(vec![0; count]),
+    };
+    Ok((seats, Cores(cores)))
+}
+
+/// The threads. Dropped, they end, and what still runs on them is dropped before.
+pub(super) struct Cores(#[allow(dead_code, reason = "kept to be dropped")] Vec<Core>);
+
+struct Core {
+    runtime: Handle,
+    /// Ends the thread when it is dropped.
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where connections are served.
+pub(super) struct Seats {
+    runtimes: Vec<Handle>,
+    /// Connections that each thread serves.
+    loads: Mutex<Vec<usize>>,
+}
+
+impl Seats {
+    /// A seat on the thread that has the fewest. Whoever took it gives it back with [`leave`](Self::leave).
+    pub(super) fn enter(&self) -> usize {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = loads.iter().enumerate().min_by_key(|(_, load)| **load);
+        let core = least.map_or(0, |(core, _)| core);
+        if let Some(load) = loads.get_mut(core) {
+            *load += 1;
+        }
+        core
+    }
+
+    /// Gives a seat back.
+    pub(super) fn leave(&self, core: usize) {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(load) = loads.get_mut(core) {
+            *load -= 1;
+        }
+    }
+
+    /// Runs a task where `core` is.
+    pub(super) fn spawn(&self, core: usize, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.runtimes.get(core) {
+            runtime.spawn(task);
+        }
+    }
+}
+
+impl Core {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let serve = move || {
+            let _ = runtime.block_on(ended);
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("serve".to_owned()).spawn(serve)?;
+        Ok(Self {
+            runtime: handle,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // The last handle may go on one of the threads themselves, which cannot wait for itself.
+        if let Some(thread) = self
+            .thread
+            .take()
+            .filter(|one| one.thread().id() != thread::current().id())
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    #[test]
+    fn connections_are_spread_evenly_and_seats_come_back() {
+        let (seats, _cores) = start().unwrap();
+        let count = seats.runtimes.len();
+        let taken: Vec<usize> = (0..2 * count).map(|_| seats.enter()).collect();
+        for core in 0..count {
+            assert_eq!(taken.iter().filter(|seat| **seat == core).count(), 2);
+        }
+        seats.leave(count - 1);
+        assert_eq!(seats.enter(), count - 1, "the one with the fewest is next");
+    }
+
+    #[test]
+    fn each_has_a_thread_of_its_own_and_drops_what_runs_when_it_ends() {
+        let (seats, cores) = start().unwrap();
+        let count = seats.runtimes.len();
+        let (tell, told) = mpsc::channel();
+        let witness = Arc::new(());
+        for core in 0..count {
+            let (tell, witness) = (tell.clone(), Arc::clone(&witness));
+            seats.spawn(core, async move {
+                tell.send(thread::current().id()).unwrap();
+                std::future::pending::<()>().await;
+                drop(witness);
+            });
+        }
+        let threads: HashSet<_> = told.iter().take(count).collect();
+        assert_eq!(threads.len(), count);
+        drop(cores);
+        assert_eq!(Arc::strong_count(&witness), 1, "a task outlived its thread");
+    }
+}
