@@ -65,7 +65,7 @@ enum Before {
 }
 
 /// An abort does not wait: not for what is held, not for a producer, not for a finish that waits itself.
-fn abort_passes_what_stands_still(harness: &dyn Harness, before: Before) {
+fn abort_passes_what_stands_still(harness: &dyn Harness, before: Before) -> Run<'_> {
     let mut run = Run::new(harness, marks_of(2, 8));
     let producer = Recorder::push(&run);
     run.fill();
@@ -78,11 +78,7 @@ fn abort_passes_what_stands_still(harness: &dyn Harness, before: Before) {
     run.until("law 9: an abort passes a device that stands still", |run| {
         matches!(run.device.outcome(), Some(Err(_)))
     });
-    run.device.allow(usize::MAX);
-    run.until(
-        "law 9: an abort that passed what was held is seen as a cut",
-        |run| run.device.end() == FarEnd::Cut,
-    );
+    run
 }
 
 /// Nobody is left to ask: what is held goes out all the same, or the stream is visibly cut.
@@ -138,6 +134,17 @@ pub fn law_10_reasons_travel(harness: &dyn Harness) {
         FarEnd::Cut,
         "law 10: a dropped write end looks finished"
     );
+    if harness.control() == Control::Open {
+        return not_shown(harness, "law 10", "the device cannot be kept from accepting");
+    }
+    for before in [Before::Open, Before::Finished] {
+        let mut run = abort_passes_what_stands_still(harness, before);
+        run.device.allow(usize::MAX);
+        run.until(
+            "law 10: an abort that passed what was held is seen as a cut",
+            |run| run.device.end() == FarEnd::Cut,
+        );
+    }
 }
 
 /// Law 11: a paused producer hears of a death.
