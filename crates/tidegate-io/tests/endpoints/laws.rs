@@ -139,14 +139,17 @@ pub(crate) fn child(runtime: &Runtime) -> Ends {
     let _entered = runtime.enter();
     let mark = std::str::from_utf8(END_MARK).unwrap();
     let process = Process::shell(format!("cat; printf '{mark}'")).stderr(Stderr::Inherit);
+    let before = children();
     let Duplex { source, sink } = process.grace(Duration::from_secs(1)).into_duplex().unwrap();
-    let id = sink.name();
-    let child = children()
-        .into_iter()
-        .max_by_key(|(started, _)| *started)
-        .unwrap()
-        .1;
-    assert!(id.starts_with("sh:"));
+    assert!(sink.name().starts_with("sh:"));
+    // While others end, the kernel's list may leave out some: it is asked until it names a new one.
+    let child = loop {
+        let new = children().into_iter().filter(|child| !before.contains(child));
+        if let Some((_, child)) = new.max_by_key(|(started, _)| *started) {
+            break child;
+        }
+        std::thread::yield_now();
+    };
     let far_side = FarSide {
         source,
         others: Others::Child(Box::new(move || kill_group(child))),
