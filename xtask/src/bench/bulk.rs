@@ -263,7 +263,7 @@ fn into_file(title: &str, copiers: &[Copier]) -> Result<Table> {
     for _ in 0..rig::rounds() {
         for copier in copiers.iter().filter(|copier| copier.available()) {
             let port = rig::free_port()?;
-            touch_memory(&out)?;
+            touch_memory(&out, bulk_bytes())?;
             table.add_or_tell(copier.name, received_into(copier, &out, port));
         }
     }
@@ -273,10 +273,13 @@ fn into_file(title: &str, copiers: &[Copier]) -> Result<Table> {
 
 /// Leaves no file at `out`, nothing for the disk to do, and as much memory as it will take touched a moment ago: on a virtual
 /// machine the first touch may cost ten times a write, and who came first would pay it for all.
-fn touch_memory(out: &Path) -> Result<()> {
+pub(super) fn touch_memory(out: &Path, bytes: u64) -> Result<()> {
     let _ = fs::remove_file(out);
-    Command::new("sync").arg("-f").arg(rig::scratch()?).status()?;
-    let zeros = std::io::repeat(0).take(bulk_bytes());
+    Command::new("sync")
+        .arg("-f")
+        .arg(out.parent().unwrap_or(Path::new(".")))
+        .status()?;
+    let zeros = std::io::repeat(0).take(bytes);
     std::io::copy(
         &mut std::io::BufReader::with_capacity(1 << 20, zeros),
         &mut fs::File::create(out)?,
@@ -393,7 +396,7 @@ fn timed(title: &str, copiers: &[Copier], out: &Path) -> Result<Table> {
     for _ in 0..rig::rounds() {
         for copier in copiers.iter().filter(|copier| copier.available()) {
             if out.starts_with(rig::scratch()?) {
-                touch_memory(out)?;
+                touch_memory(out, bulk_bytes())?;
             }
             let start = Instant::now();
             let fill = Fill {

@@ -81,6 +81,7 @@ fn round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
     let get = web::rate(Command::new("curl").args(["-sf", "-o", "/dev/null", &format!("{url}/big.bin")]))?;
     let gib = rig::served_mib() as f64 / 1024.0;
     let get_cpu = spent(before) / gib;
+    super::bulk::touch_memory(&up, rig::served_bytes())?;
     let before = meter.seconds(&tree());
     let put = web::rate(Command::new("curl").args(["-sf", "-T", &big, &format!("{url}/in/up.bin")]))?;
     let put_cpu = spent(before) / gib;
