@@ -113,8 +113,6 @@ pub struct Gate {
     held: usize,
     full: bool,
     holds: [u32; HoldReason::ALL.len()],
-    /// All of them together.
-    holds_out: u32,
     end: End,
     registration: Option<Registration>,
 }
@@ -154,7 +152,6 @@ impl Gate {
             held: 0,
             full: false,
             holds: [0; HoldReason::ALL.len()],
-            holds_out: 0,
             end: End::Open,
             registration: None,
         }
@@ -263,7 +260,6 @@ impl Gate {
     /// One more reason not to run.
     pub fn hold(&mut self, reason: HoldReason) {
         self.holds[reason.index()] += 1;
-        self.holds_out += 1;
     }
 
     /// Balances one [`hold`](Self::hold) of the same reason.
@@ -274,7 +270,6 @@ impl Gate {
         let count = &mut self.holds[reason.index()];
         assert!(*count > 0, "a hold was released twice");
         *count -= 1;
-        self.holds_out -= 1;
     }
 
     /// The writer says that the stream is complete. Idempotent.
@@ -454,7 +449,7 @@ impl Gate {
 
     #[inline]
     fn is_on_hold(&self) -> bool {
-        self.holds_out > 0
+        self.holds != [0; HoldReason::ALL.len()]
     }
 
     #[inline]

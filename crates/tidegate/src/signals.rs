@@ -242,7 +242,7 @@ impl<S: Shell> Signals<S> {
         change: impl FnOnce(&mut Inner<S>, &mut Later) -> R,
     ) -> (R, Option<Left<'_, S>>) {
         let mut later = Later::default();
-        let mut inner = self.enter();
+        let mut inner = self.locked();
         let result = change(&mut inner, &mut later);
         inner.settle(&mut later);
         let quiet = match inner.gate.wants() {
@@ -273,14 +273,14 @@ impl<S: Shell> Signals<S> {
     /// Looks and changes without delivering anything. Only for changes after which nothing can be due.
     #[inline]
     pub(crate) fn look<R>(&self, look: impl FnOnce(&mut Inner<S>) -> R) -> R {
-        let mut inner = self.enter();
+        let mut inner = self.locked();
         let result = look(&mut inner);
         inner.revoke(&self.ahead);
         result
     }
 
     #[inline]
-    fn enter(&self) -> MutexGuard<'_, Inner<S>> {
+    fn locked(&self) -> MutexGuard<'_, Inner<S>> {
         let mut inner = lock(&self.inner);
         if inner.is_ahead {
             inner.see_taken(&self.ahead);
@@ -353,7 +353,7 @@ impl<S: Shell> Signals<S> {
             message = panicked.catch(|| producer.tell(Signal::Resume));
         }
         let mut later = Later::default();
-        let mut inner = self.enter();
+        let mut inner = self.locked();
         inner.leave(id);
         let slot = message.and_then(|message| inner.end_panicked(id, message, &mut later));
         let producer = inner.give_back(id, producer);

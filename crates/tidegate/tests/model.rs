@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate::{
     AbortReason, Consumer, FinishableConsumer, Hold, HoldReason, Marks, Producer, PushProducer, Ready,
-    StopReason, channel,
+    Receiver, StopReason, channel,
 };
 
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ impl PushProducer for Recorder {
 #[derive(Default)]
 struct Model {
     queue: Vec<u8>,
+    /// What the device has taken.
+    taken: Vec<u8>,
     next: u8,
     full: bool,
     /// A write was refused for `max`: its producer waits until nothing is held.
@@ -121,7 +123,7 @@ proptest! {
         let mut model = Model::default();
         let mut producer = Arc::new(Recorder::default());
         let mut holds: Vec<Hold> = Vec::new();
-        let (mut came, mut expected) = (Vec::new(), Vec::new());
+        let mut came = Vec::new();
         for op in ops {
             match op {
                 Op::Register => {
@@ -154,22 +156,7 @@ proptest! {
                     model.wrote(list.concat(), accepts, result.err().map(|error| error.data.concat()));
                 }
                 Op::Take(most) => {
-                    match receiver.poll_ready(&mut Context::from_waker(Waker::noop())) {
-                        Poll::Ready(Ok(Ready::Bytes)) => {
-                            prop_assert!(!model.dead);
-                            let batch: Vec<u8> = receiver.pieces().flat_map(|piece| piece.to_vec()).collect();
-                            let taken = most.min(batch.len());
-                            came.extend_from_slice(&batch[..taken]);
-                            expected.extend(model.queue.drain(..taken));
-                            receiver.advance(taken);
-                        }
-                        Poll::Ready(Ok(Ready::End)) => {
-                            prop_assert!(model.finished && !model.dead && !model.registered && model.queue.is_empty());
-                            model.ended = true;
-                        }
-                        Poll::Ready(Err(_)) => prop_assert!(model.dead),
-                        Poll::Pending => prop_assert!(model.has_nothing_to_tell()),
-                    }
+                    came.extend(take(&mut receiver, &mut model, most)?);
                 }
                 Op::Hold => {
                     holds.push(sender.hold(HoldReason::User));
@@ -191,9 +178,30 @@ proptest! {
             model.settle(marks);
             prop_assert_eq!(&*producer.0.lock().unwrap(), &model.events);
             prop_assert_eq!(sender.held(), model.queue.len());
-            prop_assert_eq!(&came, &expected);
+            prop_assert_eq!(&came, &model.taken);
         }
     }
+}
+
+/// The device takes up to `most` of what waits; gives back what came, and notes in the model what should have.
+fn take(receiver: &mut Receiver, model: &mut Model, most: usize) -> Result<Vec<u8>, TestCaseError> {
+    let mut came = Vec::new();
+    match receiver.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(Ready::Bytes)) => {
+            prop_assert!(!model.dead);
+            came.extend(receiver.pieces().flat_map(|piece| piece.to_vec()));
+            came.truncate(most);
+            model.taken.extend(model.queue.drain(..came.len()));
+            receiver.advance(came.len());
+        }
+        Poll::Ready(Ok(Ready::End)) => {
+            prop_assert!(model.finished && !model.dead && !model.registered && model.queue.is_empty());
+            model.ended = true;
+        }
+        Poll::Ready(Err(_)) => prop_assert!(model.dead),
+        Poll::Pending => prop_assert!(model.has_nothing_to_tell()),
+    }
+    Ok(came)
 }
 
 impl Model {
