@@ -79,7 +79,7 @@ impl Acceptor {
                 let (stream, peer) = listener.accept().await?;
                 Accepted {
                     peer: peer.into(),
-                    stream: Stream::Tcp(Socket::Here(stream), peer),
+                    stream: Stream::Tcp(stream, peer),
                 }
             }
             Listener::System(listener) => {
@@ -94,7 +94,7 @@ impl Acceptor {
                 let (stream, peer) = listener.accept().await?;
                 Accepted {
                     peer: peer.into(),
-                    stream: Stream::Tls(Socket::Here(stream), server.clone()),
+                    stream: Stream::Tls(stream, server.clone()),
                 }
             }
         })
@@ -133,53 +133,14 @@ pub(crate) struct Accepted {
 }
 
 enum Stream {
-    Tcp(Socket, SocketAddr),
+    Tcp(TcpStream, SocketAddr),
     System(system::Connection),
     /// Before its handshake.
     #[cfg(feature = "tls")]
-    Tls(Socket, TlsServer),
-}
-
-/// A socket, and whose events it gets.
-enum Socket {
-    /// The runtime's that took it.
-    Here(TcpStream),
-    /// Nobody's, until it is attached.
-    Detached(std::net::TcpStream),
-}
-
-impl Socket {
-    fn detach(self) -> std::io::Result<Self> {
-        Ok(Self::Detached(match self {
-            Self::Here(stream) => stream.into_std()?,
-            Self::Detached(stream) => stream,
-        }))
-    }
-
-    /// Gives it to the runtime that asks.
-    fn attach(self) -> Result<TcpStream, EndpointError> {
-        match self {
-            Self::Here(stream) => Ok(stream),
-            Self::Detached(stream) => {
-                TcpStream::from_std(stream).map_err(|error| EndpointError::io("connection", error))
-            }
-        }
-    }
+    Tls(TcpStream, TlsServer),
 }
 
 impl Accepted {
-    /// Leaves the runtime that took it: the one it is greeted on serves it. What cannot leave is served from both.
-    pub(crate) fn detach(self) -> Result<Self, EndpointError> {
-        let failed = |error| EndpointError::io("connection", error);
-        let stream = match self.stream {
-            Stream::Tcp(socket, peer) => Stream::Tcp(socket.detach().map_err(failed)?, peer),
-            #[cfg(feature = "tls")]
-            Stream::Tls(socket, server) => Stream::Tls(socket.detach().map_err(failed)?, server),
-            stays @ Stream::System(_) => stays,
-        };
-        Ok(Self { stream, ..self })
-    }
-
     /// Who it is.
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
@@ -187,13 +148,12 @@ impl Accepted {
 
     /// Sends it away at once.
     pub(crate) fn refuse(self) {
-        let end = match self.stream {
-            Stream::Tcp(socket, peer) => socket.attach().map(|stream| tcp::duplex_with(stream, peer)),
-            Stream::System(connection) => Ok(connection.into_duplex()),
+        let mut end = match self.stream {
+            Stream::Tcp(stream, peer) => tcp::duplex_with(stream, peer),
+            Stream::System(connection) => connection.into_duplex(),
             #[cfg(feature = "tls")]
-            Stream::Tls(socket, _) => socket.attach().map(tcp::duplex),
+            Stream::Tls(stream, _) => tcp::duplex(stream),
         };
-        let Ok(mut end) = end else { return };
         end.sink.abort(&AbortReason::Requested);
     }
 
@@ -209,11 +169,10 @@ impl Accepted {
 
     async fn ready(self, timeout: Duration) -> Result<Connection, EndpointError> {
         Ok(match self.stream {
-            Stream::Tcp(socket, peer) => Connection::Tcp(socket.attach()?, peer),
+            Stream::Tcp(stream, peer) => Connection::Tcp(stream, peer),
             Stream::System(connection) => Connection::System(connection),
             #[cfg(feature = "tls")]
-            Stream::Tls(socket, server) => {
-                let stream = socket.attach()?;
+            Stream::Tls(stream, server) => {
                 let server = server.handshake_timeout(timeout);
                 // Boxed, so that the tasks of plain connections keep no room for a handshake.
                 let shaking = Box::pin(server.accept(tcp::duplex(stream)));

@@ -2,9 +2,10 @@
 //!
 //! A connection goes to the thread that has the fewest and stays there. Knows nothing of what connections do.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
@@ -20,11 +21,13 @@ pub(super) fn start() -> io::Result<(Seats, Cores)> {
         runtimes: cores.iter().map(|core| core.runtime.clone()).collect(),
         loads: Mutex::new(vec![0; count]),
     };
-    Ok((seats, Cores(cores)))
+    Ok((seats, Cores { _cores: cores }))
 }
 
 /// The threads. Dropped, they end, and what still runs on them is dropped before.
-pub(super) struct Cores(#[allow(dead_code, reason = "kept to be dropped")] Vec<Core>);
+pub(super) struct Cores {
+    _cores: Vec<Core>,
+}
 
 struct Core {
     runtime: Handle,
@@ -41,30 +44,42 @@ pub(super) struct Seats {
 }
 
 impl Seats {
-    /// A seat on the thread that has the fewest. Whoever took it gives it back with [`leave`](Self::leave).
-    pub(super) fn enter(&self) -> usize {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        let least = loads.iter().enumerate().min_by_key(|(_, load)| **load);
-        let core = least.map_or(0, |(core, _)| core);
-        if let Some(load) = loads.get_mut(core) {
-            *load += 1;
-        }
-        core
+    /// Waits for `opening`, whose socket then belongs to the thread that has the fewest connections when it opens, and
+    /// says which one that is. Cancel safe if `opening` is.
+    pub(super) async fn open<T>(&self, opening: impl Future<Output = T>) -> (usize, T) {
+        let mut opening = pin!(opening);
+        poll_fn(|cx| {
+            let core = self.least();
+            // A socket's events go to the runtime that is entered when it is made.
+            let _entered = self.runtimes[core].enter();
+            opening.as_mut().poll(cx).map(|opened| (core, opened))
+        })
+        .await
+    }
+
+    /// Takes a seat. Whoever took it gives it back with [`leave`](Self::leave).
+    pub(super) fn take(&self, core: usize) {
+        self.loads()[core] += 1;
     }
 
     /// Gives a seat back.
     pub(super) fn leave(&self, core: usize) {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(load) = loads.get_mut(core) {
-            *load -= 1;
-        }
+        self.loads()[core] -= 1;
     }
 
     /// Runs a task where `core` is.
     pub(super) fn spawn(&self, core: usize, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = self.runtimes.get(core) {
-            runtime.spawn(task);
-        }
+        self.runtimes[core].spawn(task);
+    }
+
+    fn least(&self) -> usize {
+        let loads = self.loads();
+        let least = loads.iter().enumerate().min_by_key(|(_, load)| **load);
+        least.map_or(0, |(core, _)| core)
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,12 +128,23 @@ mod tests {
     fn connections_are_spread_evenly_and_seats_come_back() {
         let (seats, _cores) = start().unwrap();
         let count = seats.runtimes.len();
-        let taken: Vec<usize> = (0..2 * count).map(|_| seats.enter()).collect();
-        for core in 0..count {
-            assert_eq!(taken.iter().filter(|seat| **seat == core).count(), 2);
+        for _ in 0..2 * count {
+            seats.take(seats.least());
         }
+        assert!(seats.loads().iter().all(|load| *load == 2));
         seats.leave(count - 1);
-        assert_eq!(seats.enter(), count - 1, "the one with the fewest is next");
+        assert_eq!(seats.least(), count - 1, "the one with the fewest is next");
+    }
+
+    #[tokio::test]
+    async fn what_is_opened_belongs_to_the_thread_that_has_the_fewest() {
+        let (seats, _cores) = start().unwrap();
+        let last = seats.runtimes.len() - 1;
+        for core in 0..last {
+            seats.take(core);
+        }
+        let (core, runtime) = seats.open(async { Handle::current().id() }).await;
+        assert_eq!((core, runtime), (last, seats.runtimes[last].id()));
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub(crate) fn run(args: &RelayArgs) -> Exit {
     };
     logging::start(logging::Kind::Service, &settings.output);
     crate::warn_of_secrets(&[&a, &b]);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread takes connections, or serves the only one; those that serve many are made with the listener.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return crate::fail(&crate::other(format!("cannot start: {error}")), &args.output),
     };
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &RelayArgs) -> Exit {
         sink: open::name(&b, open::STDIO),
     };
     let told = names.clone();
-    // As a task, on one of the threads that serve: what it takes is then handed on without waking another.
+    // As a task, so that a fault of ours is told like any other end.
     let result = runtime
         .block_on(async { tokio::spawn(serve_or_join(a, b, settings, names)).await })
         .unwrap_or_else(|error| Err(crate::other(format!("a fault of the program itself: {error}"))));

@@ -118,30 +118,24 @@ impl Server {
                     Wish::Suspend => signals::suspend(),
                     Wish::Continue => {}
                 },
-                accepted = acceptor.accept() => {
+                (core, accepted) = self.seats.open(acceptor.accept()) => {
                     let accepted = accepted?;
                     id += 1;
-                    self.take(id, accepted);
+                    self.take(id, core, accepted);
                 }
             }
         }
     }
 
-    fn take(self: &Arc<Self>, id: u64, accepted: Accepted) {
+    fn take(self: &Arc<Self>, id: u64, core: usize, accepted: Accepted) {
         if self.live.try_take() {
-            let core = self.seats.enter();
+            self.seats.take(core);
             let place = Place {
                 server: Arc::clone(self),
                 id,
                 core,
             };
-            let peer = accepted.peer().clone();
-            match accepted.detach() {
-                Ok(accepted) => self.seats.spawn(core, place.connect(accepted)),
-                Err(error) => {
-                    tracing::warn!(connection = id, %peer, %error, "connection failed before it began")
-                }
-            }
+            self.seats.spawn(core, place.connect(accepted));
         } else {
             tracing::warn!(
                 connection = id,
