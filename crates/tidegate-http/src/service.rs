@@ -33,15 +33,17 @@ impl<H: Handler> hyper::service::Service<http::Request<Incoming>> for Service<H>
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
         self.house.requests.fetch_add(1, Ordering::Relaxed);
-        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
-            return Answering::Now(Some(host_unclear()));
-        }
         let view = HeadView {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
         };
-        if let Some(answer) = self.house.handler.at_once(&view) {
+        let at_once = if is_host_unclear(&request) {
+            Some(host_unclear())
+        } else {
+            self.house.handler.at_once(&view)
+        };
+        if let Some(answer) = at_once {
             log(self.peer, request.method(), request.uri().path(), &answer);
             return Answering::Now(Some(answer));
         }
@@ -107,7 +109,15 @@ impl<H: Handler> House<H> {
     }
 }
 
-/// HTTP/1.1 wants a host, said once: whoever stands in front of us may have believed the other one. (RFC 9112, section 3.2.)
+/// HTTP/1.1 wants a host, and all want no two: whoever stands in front of us may have believed the other one. (RFC 9112,
+/// section 3.2.)
+fn is_host_unclear(request: &http::Request<Incoming>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() == Version::HTTP_11,
+        hosts => hosts > 1,
+    }
+}
+
 fn host_unclear() -> Answer {
     let mut answer = plain(StatusCode::BAD_REQUEST, "a request names one host");
     answer

@@ -32,8 +32,8 @@ async fn statuses(address: SocketAddr, request: &str) -> Vec<String> {
         !answer.contains("MARKER"),
         "{request:?}: the rest was taken for a request"
     );
-    let status = |answer: &str| answer.split(' ').next().unwrap_or_default().to_owned();
-    answer.split("HTTP/1.1 ").skip(1).map(status).collect()
+    let status = |answer: &str| answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    answer.split("HTTP/1.").skip(1).map(status).collect()
 }
 
 fn put(lines: &str, body: &str) -> String {
@@ -143,6 +143,7 @@ async fn heads_that_break_the_grammar_are_refused() {
         // RFC 9112, section 3.2: one host, said once.
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
         (get("Host: u\r\n"), "400"),
+        ("GET / HTTP/1.0\r\nHost: t\r\nHost: u\r\n\r\n".to_owned(), "400"),
         ("GET / HTTP/9.9\r\nHost: t\r\n\r\n".to_owned(), "400"),
         ("GET  / HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(), "400"),
         ("GET / x HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(), "400"),
