@@ -5,7 +5,7 @@
 //! `MultipleRangeStaticProducer`.)
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -43,11 +43,14 @@ impl Stamp {
     /// # Errors
     /// The system's.
     pub fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
+        file.metadata().map(|metadata| Self::told_by(&metadata))
+    }
+
+    pub(crate) fn told_by(metadata: &Metadata) -> Self {
+        Self {
             size: metadata.len(),
             modified: metadata.modified().ok(),
-        })
+        }
     }
 }
 
@@ -96,14 +99,6 @@ enum Wait {
     Never,
     /// The disk may be waited for.
     Disk,
-}
-
-/// Whether the page cache can be asked for what it has.
-enum Cache {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    Answers,
-    #[cfg_attr(target_os = "linux", allow(dead_code))]
-    Silent,
 }
 
 /// What a read came to.
@@ -155,9 +150,11 @@ impl FileParts {
 impl PullProducer for FileParts {
     fn resume_producing(&self) {
         let Some(mut work) = self.inner.take() else { return };
-        let chunk = match CACHE {
-            Cache::Answers => work.read_chunk(self.inner.chunk, Wait::Never),
-            Cache::Silent => Chunk::Later,
+        // Elsewhere the page cache cannot be asked, and each part would be a chunk of its own.
+        let chunk = if cfg!(target_os = "linux") {
+            work.read_chunk(self.inner.chunk, Wait::Never)
+        } else {
+            Chunk::Later
         };
         match chunk {
             Chunk::Later => Inner::read_later(&self.inner, work),
@@ -280,11 +277,6 @@ fn read_piece(file: &File, offset: u64, want: usize, wait: Wait, buffers: &mut B
 }
 
 /// Reads what the page cache has. `WouldBlock`: it has nothing there, or the file system cannot tell.
-#[cfg(target_os = "linux")]
-const CACHE: Cache = Cache::Answers;
-#[cfg(not(target_os = "linux"))]
-const CACHE: Cache = Cache::Silent;
-
 #[cfg(target_os = "linux")]
 fn read_now(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
     use rustix::io::{Errno, ReadWriteFlags};

@@ -152,7 +152,7 @@ impl OpenFile {
         let mut whole_headers = headers.clone();
         whole_headers.insert(CONTENT_LENGTH, HeaderValue::from(identity.size));
         Ok(Self {
-            stamp: Stamp::of(&file)?,
+            stamp: Stamp::told_by(&metadata),
             size: identity.size,
             headers,
             whole_headers,
