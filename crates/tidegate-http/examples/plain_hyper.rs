@@ -1,5 +1,5 @@
 //! A static file server as one writes it with hyper alone: `tokio::fs` for each request, bodies in 64 KiB frames, a PUT
-//! read and thrown away, or, to a path that begins with `/file` or `/synced`, written, and synced.
+//! read and thrown away; to a path that begins with `/file` written; to one that begins with `/synced` written and synced.
 //!
 //! It is what `cargo xtask bench http` measures this crate against, and uses nothing of it. Not a server to keep: any
 //! `..` in a path is refused and that is all the care there is.

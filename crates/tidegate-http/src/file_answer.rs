@@ -57,13 +57,7 @@ pub(crate) fn send(
             *head.status_mut() = StatusCode::PARTIAL_CONTENT;
             several(&mut head, file, &ranges)
         }
-        Wanted::Unsatisfiable => {
-            let mut refusal = plain(StatusCode::RANGE_NOT_SATISFIABLE, "");
-            refusal
-                .headers_mut()
-                .insert(CONTENT_RANGE, ascii(&format!("bytes */{}", file.size)));
-            return Some(refusal);
-        }
+        Wanted::Unsatisfiable => return Some(unsatisfiable(file)),
     };
     let length = parts.iter().map(part_bytes).sum::<u64>();
     head.headers_mut()
@@ -78,6 +72,15 @@ pub(crate) fn send(
         }
         None => Some(stream(file, head, parts, length, responder?)),
     }
+}
+
+/// No byte of what is asked for is there: says how many there are.
+fn unsatisfiable(file: &OpenFile) -> Answer {
+    let mut refusal = plain(StatusCode::RANGE_NOT_SATISFIABLE, "");
+    refusal
+        .headers_mut()
+        .insert(CONTENT_RANGE, ascii(&format!("bytes */{}", file.size)));
+    refusal
 }
 
 /// A small file, all of it: what most answers are.
