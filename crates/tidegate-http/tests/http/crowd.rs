@@ -3,9 +3,11 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::net::SocketAddr;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::common::{noise, up_dir, within};
@@ -26,6 +28,9 @@ const READ_BYTES: usize = 2 << 20;
 /// What one stalled download may hold: what hyper takes, 256 KiB; of the file `low` and two chunks, 144 KiB; the rest is
 /// for the connection itself and the allocator.
 const STALLED_BYTES_HELD_MAX: usize = 512 << 10;
+
+/// Set where the test runs by itself.
+const ALONE: &str = "TIDEGATE_TEST_ALONE";
 
 fn resident_bytes() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -48,17 +53,68 @@ fn enough_descriptors() -> bool {
     setrlimit(Resource::Nofile, raised).is_ok()
 }
 
+/// Asks for a path, with little room for the answer.
+async fn start(address: SocketAddr, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(RECEIVED_AHEAD_BYTES).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Clients whose answers have begun, and who read no further.
+async fn stall(address: SocketAddr) -> Vec<TcpStream> {
+    let mut stalled = Vec::new();
+    for _ in 0..HALF {
+        let mut stream = start(address, "/stalled").await;
+        within(stream.read_exact(&mut [0; 16])).await.unwrap();
+        stalled.push(stream);
+    }
+    stalled
+}
+
+/// Clients that read all of `bytes`.
+async fn read(address: SocketAddr, bytes: &Bytes) -> JoinSet<usize> {
+    let mut reading = JoinSet::new();
+    for _ in 0..HALF {
+        reading.spawn(read_on(start(address, "/read").await, bytes.clone()));
+    }
+    reading
+}
+
+/// Reads to the end, which is that of `bytes`. How much came, head and all.
+async fn read_on(mut stream: TcpStream, bytes: Bytes) -> usize {
+    let mut space = vec![0; 16 * 1024];
+    let mut last = Vec::new();
+    let mut total = 0;
+    loop {
+        match stream.read(&mut space).await.unwrap() {
+            0 => break,
+            got => {
+                total += got;
+                last.clear();
+                last.extend_from_slice(&space[..got]);
+            }
+        }
+    }
+    assert!(bytes.ends_with(&last), "the tail is another");
+    total
+}
+
+/// The test below, in a process where no other runs: resident memory is the whole process's.
+async fn run_alone() {
+    let mut alone = tokio::process::Command::new(std::env::current_exe().unwrap());
+    alone
+        .args(["--exact", "crowd::half_of_many_downloads_may_stall"])
+        .env(ALONE, "1");
+    assert!(alone.status().await.unwrap().success(), "see above");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_many_downloads_may_stall() {
-    // Resident memory is the whole process's: measured in one where no other test runs.
-    const ALONE: &str = "TIDEGATE_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {
-        let mut alone = tokio::process::Command::new(std::env::current_exe().unwrap());
-        alone
-            .args(["--exact", "crowd::half_of_many_downloads_may_stall"])
-            .env(ALONE, "1");
-        assert!(alone.status().await.unwrap().success(), "see above");
-        return;
+        return run_alone().await;
     }
     assert!(
         enough_descriptors(),
@@ -70,43 +126,9 @@ async fn half_of_many_downloads_may_stall() {
     let bytes = noise(READ_BYTES);
     fs::write(dir.path().join("read"), &bytes).unwrap();
     let server = up_dir(dir.path()).await;
-    let start = async |path: &str| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(RECEIVED_AHEAD_BYTES).unwrap();
-        let mut stream = socket.connect(server.address).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream
-    };
     let before = resident_bytes();
-    let mut stalled = Vec::new();
-    for _ in 0..HALF {
-        let mut stream = start("/stalled").await;
-        within(stream.read_exact(&mut [0; 16])).await.unwrap();
-        stalled.push(stream);
-    }
-    let mut reading = JoinSet::new();
-    for _ in 0..HALF {
-        let mut stream = start("/read").await;
-        let bytes = bytes.clone();
-        reading.spawn(async move {
-            let mut space = vec![0; 16 * 1024];
-            let mut last = Vec::new();
-            let mut total = 0;
-            loop {
-                match stream.read(&mut space).await.unwrap() {
-                    0 => break,
-                    got => {
-                        total += got;
-                        last.clear();
-                        last.extend_from_slice(&space[..got]);
-                    }
-                }
-            }
-            assert!(bytes.ends_with(&last), "the tail is another");
-            total
-        });
-    }
+    let stalled = stall(server.address).await;
+    let mut reading = read(server.address, &bytes).await;
     let mut peak = 0;
     while let Some(total) = within(reading.join_next()).await {
         assert!(total.unwrap() > READ_BYTES, "a reader was cut short");
