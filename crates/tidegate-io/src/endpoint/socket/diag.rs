@@ -10,14 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
-use socket2::{Domain, SockRef};
-
-/// Which table of sockets the kernel is to look in.
-#[derive(Clone, Copy)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
+use socket2::SockRef;
 
 /// One socket for the process, opened when first needed and kept: looks come often.
 static CHANNEL: Mutex<Option<Channel>> = Mutex::new(None);
@@ -27,39 +20,34 @@ struct Channel {
     sequence: u32,
 }
 
-/// `None` when the socket is not connected (any more), or is not the one that the kernel found.
+/// `None` when the socket is not connected by IP (any more), or is not the one that the kernel found.
 ///
 /// # Errors
 /// Where the kernel does not answer such questions: it may have been built without, or a sandbox may forbid them.
-pub(super) fn unsent_bytes(socket: BorrowedFd<'_>, family: Family, inode: u64) -> io::Result<Option<u64>> {
-    let found = look(socket, family, inode, NO_MORE)?;
+pub(super) fn unsent_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let found = look(socket, NO_MORE)?;
     Ok(found.map(|found| found.unsent_bytes))
 }
 
 /// The shortest time to the peer and back that the kernel has seen lately, its handshake included. `None` also where it does not
 /// say.
 pub(super) fn round_trip(socket: BorrowedFd<'_>) -> Option<Duration> {
-    let family = match SockRef::from(&socket).domain().ok()? {
-        Domain::IPV4 => Family::V4,
-        Domain::IPV6 => Family::V6,
-        _ => return None,
-    };
-    let inode = rustix::fs::fstat(socket).ok()?.st_ino;
-    look(socket, family, inode, TCP_INFO).ok()??.round_trip
+    look(socket, TCP_INFO).ok()??.round_trip
 }
 
-fn look(socket: BorrowedFd<'_>, family: Family, inode: u64, more: u8) -> io::Result<Option<Found>> {
+fn look(socket: BorrowedFd<'_>, more: u8) -> io::Result<Option<Found>> {
     let raw = SockRef::from(&socket);
     let address = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
     let (Some(local), Some(peer)) = (address(raw.local_addr()), address(raw.peer_addr())) else {
         return Ok(None);
     };
+    let inode = rustix::fs::fstat(socket)?.st_ino;
     let mut channel = CHANNEL.lock().unwrap_or_else(PoisonError::into_inner);
     let channel = match &mut *channel {
         Some(open) => open,
         none => none.insert(Channel::open()?),
     };
-    let found = channel.ask(family, more, local, peer)?;
+    let found = channel.ask(more, local, peer)?;
     Ok((found.inode == inode).then_some(found))
 }
 
@@ -99,9 +87,9 @@ impl Channel {
         Ok(Self { netlink, sequence: 0 })
     }
 
-    fn ask(&mut self, family: Family, more: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<Found> {
+    fn ask(&mut self, more: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<Found> {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = request(self.sequence, family, more, local, peer);
+        let request = request(self.sequence, more, local, peer);
         rustix::net::send(&self.netlink, &request, SendFlags::empty())?;
         // The kernel has answered before `send` returns. An answer to a question that was given up comes first.
         loop {
@@ -116,7 +104,7 @@ impl Channel {
 }
 
 /// `nlmsghdr` and `inet_diag_req_v2`, without attributes: any state, any cookie.
-fn request(sequence: u32, family: Family, more: u8, local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+fn request(sequence: u32, more: u8, local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     let interface = match (local, peer) {
         (SocketAddr::V6(local), SocketAddr::V6(peer)) => local.scope_id().max(peer.scope_id()),
         _ => 0,
@@ -128,10 +116,7 @@ fn request(sequence: u32, family: Family, more: u8, local: SocketAddr, peer: Soc
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     bytes.extend([0; 4]);
-    let family = match family {
-        Family::V4 => AF_INET,
-        Family::V6 => AF_INET6,
-    };
+    let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
     bytes.extend([family, TCP, more, 0]);
     bytes.extend(u32::MAX.to_ne_bytes());
     bytes.extend(local.port().to_be_bytes());

@@ -12,18 +12,17 @@ use super::diag;
 
 /// `None` for sockets that are not TCP or not connected any more, and where nobody can tell.
 pub(crate) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
-    let (path, family) = match SockRef::from(&socket).domain().ok()? {
-        Domain::IPV4 => ("/proc/self/net/tcp", diag::Family::V4),
-        Domain::IPV6 => ("/proc/self/net/tcp6", diag::Family::V6),
-        _ => return None,
-    };
-    let inode = rustix::fs::fstat(socket).ok()?.st_ino;
-    diag::unsent_bytes(socket, family, inode).unwrap_or_else(|_refused| in_table(path, inode))
+    diag::unsent_bytes(socket).unwrap_or_else(|_refused| in_table(socket))
 }
 
 /// Looks for the socket in the system's table of all of them: the price grows with their number.
-fn in_table(path: &str, inode: u64) -> Option<u64> {
-    let inode = inode.to_string();
+fn in_table(socket: BorrowedFd<'_>) -> Option<u64> {
+    let path = match SockRef::from(&socket).domain().ok()? {
+        Domain::IPV4 => "/proc/self/net/tcp",
+        Domain::IPV6 => "/proc/self/net/tcp6",
+        _ => return None,
+    };
+    let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
     let table = std::fs::File::open(path).ok()?.take(TABLE_BYTES_MAX);
     let mut table = io::BufReader::with_capacity(TABLE_PIECE_BYTES, table);
     let mut line = String::new();
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     /// The full send queue of a connection whose peer does not read, by both ways of asking.
-    fn both_answers(listen_at: &str, dial: &str, far: Family) -> Option<[Option<u64>; 2]> {
+    fn both_answers(listen_at: &str, dial: &str) -> Option<[Option<u64>; 2]> {
         let listener = TcpListener::bind(listen_at).unwrap();
         let port = listener.local_addr().unwrap().port();
         let _reader_that_does_not = TcpStream::connect((dial, port)).unwrap();
@@ -72,9 +71,8 @@ mod tests {
         while writer.write(&[1; 65_536]).is_ok() {}
         // Until what is on its way was acknowledged: the two answers are of two moments.
         loop {
-            let inode = rustix::fs::fstat(&writer).unwrap().st_ino;
-            let ask = || diag::unsent_bytes(writer.as_fd(), far.asked, inode);
-            let (first, table, again) = (ask(), in_table(far.table, inode), ask());
+            let ask = || diag::unsent_bytes(writer.as_fd());
+            let (first, table, again) = (ask(), in_table(writer.as_fd()), ask());
             let (Ok(first), Ok(again)) = (first, again) else {
                 eprintln!("SKIPPED: this system does not answer questions about one socket");
                 return None;
@@ -85,29 +83,15 @@ mod tests {
         }
     }
 
-    struct Family {
-        asked: diag::Family,
-        table: &'static str,
-    }
-
-    const V4: Family = Family {
-        asked: diag::Family::V4,
-        table: "/proc/self/net/tcp",
-    };
-    const V6: Family = Family {
-        asked: diag::Family::V6,
-        table: "/proc/self/net/tcp6",
-    };
-
     #[test]
     fn the_kernels_answer_is_what_its_table_says() {
-        for (listen_at, dial, far) in [
-            ("127.0.0.1:0", "127.0.0.1", V4),
-            ("[::1]:0", "::1", V6),
+        for (listen_at, dial) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::1]:0", "::1"),
             // IPv4 through a socket of IPv6.
-            ("[::]:0", "127.0.0.1", V6),
+            ("[::]:0", "127.0.0.1"),
         ] {
-            let Some([asked, table]) = both_answers(listen_at, dial, far) else {
+            let Some([asked, table]) = both_answers(listen_at, dial) else {
                 return;
             };
             assert!(asked.is_some_and(|bytes| bytes > 0), "{listen_at}: {asked:?}");
