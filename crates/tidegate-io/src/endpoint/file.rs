@@ -491,6 +491,16 @@ impl FileSink {
         })));
         Ok(())
     }
+
+    /// The write that a thread does.
+    fn poll_under_way(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(Work::Write(write)) = &mut self.work else {
+            return Poll::Ready(Err(io::Error::other("already finishing")));
+        };
+        let result = flatten(ready!(Pin::new(write).poll(cx)));
+        self.work = None;
+        Poll::Ready(result)
+    }
 }
 
 impl Sink for FileSink {
@@ -505,11 +515,7 @@ impl Sink for FileSink {
             }
             self.start_write(held)?;
         }
-        let Some(Work::Write(write)) = &mut self.work else {
-            return Poll::Ready(Err(self.error(io::Error::other("already finishing"))));
-        };
-        let result = flatten(ready!(Pin::new(write).poll(cx)));
-        self.work = None;
+        let result = ready!(self.poll_under_way(cx));
         Poll::Ready(self.written(result))
     }
 
@@ -587,12 +593,7 @@ impl Sink for FileSink {
                 job(output.file.as_fd(), offset)
             })));
         }
-        let Some(Work::Write(write)) = &mut self.work else {
-            return Poll::Ready(Err(io::Error::other("already finishing")));
-        };
-        let result = flatten(ready!(Pin::new(write).poll(cx)));
-        self.work = None;
-        Poll::Ready(result)
+        self.poll_under_way(cx)
     }
 
     #[cfg(unix)]
@@ -718,15 +719,18 @@ fn through_links(path: &Path) -> io::Result<PathBuf> {
 
 /// A new file in the target's folder, so that a rename stays inside one file system.
 fn beside(target: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let folder = match target.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
     let mut builder = tempfile::Builder::new();
     builder
         .prefix(OsStr::new(".tidegate-"))
         .suffix(OsStr::new(".part"));
-    create_in(&builder, folder)
+    create_in(&builder, folder_of(target))
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Opened by us, so that an error does not name a file nobody asked for.
@@ -814,11 +818,7 @@ fn not_in_place(name: &str, error: io::Error) -> EndpointError {
 
 #[cfg(unix)]
 fn sync_folder(target: &Path) -> io::Result<()> {
-    let folder = match target.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    crate::as_far_as_folders_sync(File::open(folder).and_then(|folder| folder.sync_all()))
+    crate::as_far_as_folders_sync(File::open(folder_of(target)).and_then(|folder| folder.sync_all()))
 }
 
 #[cfg(not(unix))]
