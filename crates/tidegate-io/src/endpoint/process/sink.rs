@@ -23,7 +23,7 @@ pub struct ProcessSink {
     is_over: bool,
     /// It was told to.
     is_stopped: bool,
-    /// The child reads no more, and its output, which is ours to read, tells when it is over.
+    /// The child reads no more.
     has_closed_input: bool,
     name: String,
 }
@@ -51,7 +51,7 @@ impl ProcessSink {
     /// The child no longer reads: its exit, when it comes soon, says more than a broken pipe does. Beside a source it is
     /// no news before the output was read to its end: a child that exits early loses none of it.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
-        self.has_closed_input = self.reader == Reader::Ours;
+        self.has_closed_input = true;
         let ending = match self.reader {
             Reader::Ours => ready!(self.child.poll_all_over(cx)),
             Reader::Elsewhere => ready!(self.child.poll_ending_soon(cx)),
