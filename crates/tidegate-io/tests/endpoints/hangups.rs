@@ -3,13 +3,23 @@
 
 use std::task::{Context, Waker};
 
-use tidegate_io::{Buffers, Flow, FlowHandle, FlowState, HoldReason, Side, Source};
+use tidegate_io::{Buffers, Flow, FlowError, FlowHold, FlowState, HoldReason, Report, Side, Source};
+use tokio::task::JoinHandle;
 
-use crate::support::{MemorySink, abort, finish, until, within, write_all};
+use crate::support::{MemorySink, Seen, abort, finish, until, within, write_all};
 use crate::transport::two_way;
 
-async fn paused(handle: &FlowHandle) {
+type Outcome = Result<Report, FlowError>;
+
+/// A flow that is paused for as long as its hold is kept, and what its sink sees.
+async fn paused(source: impl Source + Send + 'static) -> (JoinHandle<Outcome>, FlowHold, Seen) {
+    let (sink, seen) = MemorySink::new();
+    let flow = Flow::new(source, sink);
+    let handle = flow.handle();
+    let hold = handle.hold(HoldReason::User);
+    let running = tokio::spawn(flow.run());
     until("paused", || handle.snapshot().state == FlowState::Paused).await;
+    (running, hold, seen)
 }
 
 /// Law 11: the peer dies while its source is paused, with bytes on their way to it and bytes of its own unread.
@@ -17,12 +27,7 @@ async fn paused(handle: &FlowHandle) {
 async fn a_paused_source_notices_that_its_peer_died() {
     for (name, mut near, mut far) in two_way().await {
         eprintln!("over {name}");
-        let (sink, seen) = MemorySink::new();
-        let flow = Flow::new(near.source, sink);
-        let handle = flow.handle();
-        let hold = handle.hold(HoldReason::User);
-        let running = tokio::spawn(flow.run());
-        paused(&handle).await;
+        let (running, hold, seen) = paused(near.source).await;
         write_all(&mut *far.sink, &b"unread"[..]).await.unwrap();
         // A Unix socket has no reset of its own: its system makes one of bytes that nobody read.
         write_all(&mut *near.sink, &b"for nobody"[..]).await.unwrap();
@@ -47,12 +52,7 @@ fn take_in(source: &mut dyn Source) {
 async fn a_paused_source_keeps_what_came_before_its_peers_end() {
     for (name, near, mut far) in two_way().await {
         eprintln!("over {name}");
-        let (sink, seen) = MemorySink::new();
-        let flow = Flow::new(near.source, sink);
-        let handle = flow.handle();
-        let hold = handle.hold(HoldReason::User);
-        let running = tokio::spawn(flow.run());
-        paused(&handle).await;
+        let (running, hold, seen) = paused(near.source).await;
         write_all(&mut *far.sink, &b"unread"[..]).await.unwrap();
         finish(&mut *far.sink).await.unwrap();
         // What a TLS server says unasked (its tickets) would, unread, make a reset of the end.
