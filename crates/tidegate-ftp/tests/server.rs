@@ -115,17 +115,18 @@ async fn a_hash_is_told() {
     served.put("a", b"abc");
     let mut control = served.login().await;
     let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-3 {abc} a"));
+    assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-2 {abc} a"));
     assert_eq!(control.ask("XSHA256 a").await.text(), abc);
     assert_eq!(control.code("HASH none").await, 550);
     served.put("b", b"-abc-");
-    assert_eq!(control.code("RANG 1 4").await, 350);
-    assert_eq!(control.ask("HASH b").await.text(), format!("SHA-256 1-4 {abc} b"));
+    // Both ends are included.
+    assert_eq!(control.code("RANG 1 3").await, 350);
+    assert_eq!(control.ask("HASH b").await.text(), format!("SHA-256 1-3 {abc} b"));
     // Of the next one only, and not of more than there is.
-    assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-3 {abc} a"));
-    assert_eq!(control.code("RANG 0 4").await, 350);
+    assert_eq!(control.ask("HASH a").await.text(), format!("SHA-256 0-2 {abc} a"));
+    assert_eq!(control.code("RANG 0 3").await, 350);
     assert_eq!(control.code("HASH a").await, 554);
-    assert_eq!(control.code("RANG 0 4").await, 350);
+    assert_eq!(control.code("RANG 0 3").await, 350);
     assert_eq!(control.code("RANG 1 0").await, 350);
     assert_eq!(control.code("HASH a").await, 213);
     assert_eq!(control.code("OPTS HASH MD5").await, 501);

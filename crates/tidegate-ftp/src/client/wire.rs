@@ -79,14 +79,17 @@ impl Client {
         Ok(text.and_then(|text| text.split_whitespace().find(is_hash).map(str::to_ascii_lowercase)))
     }
 
-    /// The SHA-256 of the first `bytes` of a file, by `RANG` and `HASH`; `None` where the server does not offer both.
+    /// The SHA-256 of the first `bytes` of a file, one at least, by `RANG` and `HASH`; `None` where the server does not offer both.
     pub(super) async fn hash_of_first(
         &mut self,
         path: &str,
         bytes: u64,
     ) -> Result<Option<String>, EndpointError> {
+        let Some(last) = bytes.checked_sub(1) else {
+            return Ok(None);
+        };
         let range = self
-            .ask(format!("RANG 0 {bytes}"), &[Status::RequestFilePending])
+            .ask(format!("RANG 0 {last}"), &[Status::RequestFilePending])
             .await?;
         if range.is_none() {
             return Ok(None);
@@ -95,7 +98,7 @@ impl Client {
         let words: Vec<_> = text.iter().flat_map(|text| text.split_whitespace()).collect();
         Ok(match words[..] {
             // Of another algorithm or another range it says nothing.
-            ["SHA-256", range, hash, ..] if range == format!("0-{bytes}") => Some(hash.to_ascii_lowercase()),
+            ["SHA-256", range, hash, ..] if range == format!("0-{last}") => Some(hash.to_ascii_lowercase()),
             _ => None,
         })
     }

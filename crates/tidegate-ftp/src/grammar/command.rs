@@ -95,7 +95,7 @@ pub enum Command {
     Prot(Protection),
     Pwd,
     Quit,
-    /// From the first byte to the one behind the last; `None` is the whole file again.
+    /// From the first byte to the last, both included; `None` is the whole file again.
     Rang(Option<(u64, u64)>),
     Rein,
     Rest(u64),

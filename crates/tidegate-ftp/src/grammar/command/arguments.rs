@@ -108,10 +108,10 @@ pub(super) fn rest(argument: &[u8]) -> Result<Command, CommandError> {
 /// `1 0` is the draft's way to say: the whole file.
 pub(super) fn rang(argument: &[u8]) -> Result<Command, CommandError> {
     let space = argument.iter().position(|&byte| byte == b' ');
-    let (start, end) = argument.split_at(space.ok_or(CommandError::Argument)?);
-    match (offset(start)?, offset(end.trim_ascii())?) {
+    let (start, last) = argument.split_at(space.ok_or(CommandError::Argument)?);
+    match (offset(start)?, offset(last.trim_ascii())?) {
         (1, 0) => Ok(Command::Rang(None)),
-        (start, end) if start <= end => Ok(Command::Rang(Some((start, end)))),
+        (start, last) if start <= last => Ok(Command::Rang(Some((start, last)))),
         _ => Err(CommandError::Argument),
     }
 }

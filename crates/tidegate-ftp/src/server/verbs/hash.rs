@@ -9,7 +9,9 @@ pub(super) async fn run(session: &mut Session, argument: &[u8]) -> Answer {
     let range = session.hash_range.take();
     match digest(session, argument, range).await {
         Ok((HashRange { start, end }, hash)) => {
-            let mut text = format!("SHA-256 {start}-{end} {hash} ").into_bytes();
+            // As with `RANG`, the second number is the last byte's own.
+            let last = end.saturating_sub(1);
+            let mut text = format!("SHA-256 {start}-{last} {hash} ").into_bytes();
             text.extend_from_slice(argument);
             Reply::new(213, text).into()
         }
