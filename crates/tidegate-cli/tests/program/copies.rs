@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::support::{MIB, Place, Running, go, go_with, run, tidegate};
+use crate::support::{MIB, Place, Running, clean, go, go_with, peer, run, tidegate};
 
 #[test]
 fn a_file_is_copied_and_the_last_line_tells_of_it() {
@@ -75,6 +75,29 @@ fn resume_goes_on_where_the_target_ends() {
     go(["--resume", &place.text("big"), &place.text("fresh")]).expect(0);
     place.holds_all("fresh");
     go(["--resume", "-", &place.text("fresh")]).expect(2);
+}
+
+/// A synced copy is found under its name after a power cut, also where it was written in place.
+#[test]
+fn a_name_that_is_new_is_synced_like_the_bytes() {
+    let Some(strace) = peer("strace", "a_name_that_is_new_is_synced_like_the_bytes") else {
+        return;
+    };
+    for how in ["--force", "--append", "--resume"] {
+        let place = Place::new(1000);
+        let log = place.path("calls");
+        let mut command = Command::new(&strace);
+        clean(&mut command);
+        command.args(["-f", "-y", "-e", "trace=fsync", "-o"]).arg(&log);
+        command.args([env!("CARGO_BIN_EXE_tidegate"), "-q", how]);
+        command.args([place.text("big"), place.text("copy")]);
+        run(command).expect(0);
+        place.holds_all("copy");
+        let calls = std::fs::read_to_string(&log).unwrap();
+        let folder = std::fs::canonicalize(place.path("")).unwrap();
+        let synced = format!("<{}>)", folder.display());
+        assert!(calls.contains(&synced), "{how}: no {synced} in {calls}");
+    }
 }
 
 #[test]

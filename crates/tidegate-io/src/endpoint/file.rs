@@ -324,6 +324,8 @@ struct Output {
 enum Undo {
     /// Written in place: nothing can be taken back.
     Nothing,
+    /// The same in a file of this name, which may be as new as its content.
+    Stays(PathBuf),
     /// Appended to: cut back to the old length.
     CutTo(u64),
     /// Not there before: dropping the path removes the file.
@@ -356,7 +358,7 @@ impl Output {
     fn after_abort(&self) -> crate::AfterAbort {
         let undo = self.undo.lock().unwrap_or_else(PoisonError::into_inner);
         match *undo {
-            Undo::Nothing => crate::AfterAbort::Stays,
+            Undo::Nothing | Undo::Stays(_) => crate::AfterAbort::Stays,
             Undo::CutTo(_) | Undo::Remove(_) | Undo::Beside { .. } => crate::AfterAbort::TakenBack,
         }
     }
@@ -373,7 +375,7 @@ impl Drop for Output {
             Undo::CutTo(length) => {
                 let _ = self.file.set_len(length);
             }
-            Undo::Nothing => {}
+            Undo::Nothing | Undo::Stays(_) => {}
             Undo::Remove(temp) | Undo::Beside { temp, .. } => drop(temp),
         }
     }
@@ -396,7 +398,7 @@ impl FileSink {
     /// `ErrorKind::Open`, also for a directory.
     pub async fn append(path: impl Into<PathBuf>) -> Result<Self, EndpointError> {
         let path = path.into();
-        Self::opened(path.clone(), move || append(&path)).await
+        Self::opened(path.clone(), move || append(&path, CutShort::TakenBack)).await
     }
 
     /// A stream added to the end of the file at `path`, in place, or its beginning where there is no file. What has come stays
@@ -406,15 +408,7 @@ impl FileSink {
     /// `ErrorKind::Open`, also for a directory.
     pub async fn go_on(path: impl Into<PathBuf>) -> Result<Self, EndpointError> {
         let path = path.into();
-        Self::opened(path.clone(), move || {
-            let output = append(&path)?;
-            match output.keep() {
-                Undo::Remove(temp) => drop(temp.keep().map_err(|error| error.error)?),
-                Undo::Nothing | Undo::CutTo(_) | Undo::Beside { .. } => {}
-            }
-            Ok(output)
-        })
-        .await
+        Self::opened(path.clone(), move || append(&path, CutShort::Stays)).await
     }
 
     async fn opened(
@@ -758,7 +752,14 @@ fn keep_owner(file: &File, found: &Metadata) {
 #[cfg(not(unix))]
 fn keep_owner(_file: &File, _found: &Metadata) {}
 
-fn append(path: &Path) -> io::Result<Output> {
+/// What becomes of what was appended when the stream is cut short.
+#[derive(Clone, Copy, Debug)]
+enum CutShort {
+    TakenBack,
+    Stays,
+}
+
+fn append(path: &Path, cut_short: CutShort) -> io::Result<Output> {
     let existed = path.exists();
     let file = OpenOptions::new().append(true).create(true).open(path)?;
     let metadata = file.metadata()?;
@@ -768,10 +769,11 @@ fn append(path: &Path) -> io::Result<Output> {
     if !metadata.is_file() {
         return Ok(Output::new(file, false, Undo::Nothing));
     }
-    let undo = if existed {
-        Undo::CutTo(metadata.len())
-    } else {
-        Undo::Remove(TempPath::try_from_path(std::path::absolute(path)?)?)
+    let undo = match cut_short {
+        // Where a link leads to, as its folder is the one that holds the name.
+        CutShort::Stays => Undo::Stays(std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())),
+        CutShort::TakenBack if existed => Undo::CutTo(metadata.len()),
+        CutShort::TakenBack => Undo::Remove(TempPath::try_from_path(std::path::absolute(path)?)?),
     };
     Ok(Output::new(file, true, undo))
 }
@@ -784,7 +786,7 @@ fn finish(output: &Output, name: &str, durability: Durability) -> Result<Confirm
     if durability == Durability::Synced {
         output.file.sync_all().map_err(failed)?;
     }
-    match output.keep() {
+    let named = match output.keep() {
         Undo::Beside {
             temp,
             target,
@@ -795,15 +797,17 @@ fn finish(output: &Output, name: &str, durability: Durability) -> Result<Confirm
                 Overwrite::Refuse => temp.persist_noclobber(&target),
             }
             .map_err(|error| not_in_place(name, error.error))?;
-            if durability == Durability::Synced {
-                sync_folder(&target).map_err(failed)?;
-            }
+            Some(target)
         }
-        Undo::Remove(temp) => {
-            // The file is complete: the guard that would remove it is taken off.
-            temp.keep().map_err(|error| failed(error.error))?;
-        }
-        Undo::CutTo(_) | Undo::Nothing => {}
+        // The file is complete: the guard that would remove it is taken off.
+        Undo::Remove(temp) => Some(temp.keep().map_err(|error| failed(error.error))?),
+        Undo::Stays(path) => Some(path),
+        Undo::CutTo(_) | Undo::Nothing => None,
+    };
+    if let Some(path) = named
+        && durability == Durability::Synced
+    {
+        sync_folder(&path).map_err(failed)?;
     }
     Ok(Confirmation::Confirmed)
 }
