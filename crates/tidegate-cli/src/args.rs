@@ -46,6 +46,30 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
+impl Cli {
+    /// The copy that is meant, if one is.
+    fn copy_args(&mut self) -> Option<&mut CopyArgs> {
+        match &mut self.command {
+            None => Some(&mut self.copy),
+            Some(Command::Explain(copy)) => Some(copy),
+            Some(_) => None,
+        }
+    }
+
+    /// What the command that is meant was told of its output, if it has any to tell of.
+    fn output_args(&mut self) -> Option<&mut OutputArgs> {
+        match &mut self.command {
+            None => Some(&mut self.copy.output),
+            Some(Command::Explain(copy)) => Some(&mut copy.output),
+            Some(Command::Relay(relay)) => Some(&mut relay.output),
+            Some(Command::Serve(Serve::Http(http))) => Some(&mut http.output),
+            Some(Command::Serve(Serve::Ftp(ftp))) => Some(&mut ftp.output),
+            Some(Command::Demo(demo)) => Some(&mut demo.output),
+            Some(Command::Completions { .. } | Command::Man | Command::FtpUser(_)) => None,
+        }
+    }
+}
+
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -343,18 +367,32 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(words::arrange(words.to_vec()))?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    let copy = &mut cli.copy;
-    if copy.resume && copy.checksum.is_some() {
-        if !is_usual(&matches, "checksum") {
+    let matches = innermost(&matches);
+    if let Some(copy) = cli.copy_args()
+        && copy.resume
+        && copy.checksum.is_some()
+    {
+        if !is_usual(matches, "checksum") {
             let text = "--resume cannot be used with --checksum: the first part is not seen again";
             return Err(command.error(ErrorKind::ArgumentConflict, text));
         }
         copy.checksum = None;
     }
-    if copy.output.verbose > 0 && is_usual(&matches, "quiet") && !is_usual(&matches, "verbose") {
-        copy.output.quiet = false;
+    if let Some(output) = cli.output_args()
+        && output.verbose > 0
+        && is_usual(matches, "quiet")
+        && !is_usual(matches, "verbose")
+    {
+        output.quiet = false;
     }
     Ok(cli)
+}
+
+/// What was said to the command itself.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches
+        .subcommand()
+        .map_or(matches, |(_, matches)| innermost(matches))
 }
 
 /// Whether an option was not said this time but is usual here: from the environment.

@@ -1,6 +1,6 @@
 //! Who wins: the command line over the environment over the configuration file over what is built in.
 
-use crate::support::{Place, Run, go, run, tidegate};
+use crate::support::{Place, Run, Running, go, run, tidegate};
 
 /// A copy under a configuration and an environment, with the report as JSON.
 fn copy(place: &Place, config: &str, environment: &[(&str, &str)], options: &[&str]) -> Run {
@@ -56,6 +56,15 @@ fn what_the_environment_says_gives_way() {
     let told = resume(&["-v"]).expect(0);
     assert!(!told.err.is_empty(), "quiet although -v was said");
     place.holds_all("copy");
+    // Of a command beside the copy no less.
+    resume(&["explain", "--checksum", "sha256"]).expect(2);
+    let explained = resume(&["explain"]).expect(0);
+    assert!(!String::from_utf8(explained.out).unwrap().contains("sha256"));
+    let mut relay = tidegate(["relay", "-v", "tcp-listen://127.0.0.1:0", "tcp://127.0.0.1:1"]);
+    let mut relay = Running::start(relay.envs(usual));
+    relay.port();
+    relay.signal("TERM");
+    relay.end();
 }
 
 #[test]
