@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{MIB, Place, Running, go, go_with, peer, run, tidegate};
+use crate::support::{MIB, Place, Run, Running, go, go_with, peer, run, tidegate};
 
 /// What `kind` makes of the bytes, by a program of others.
 fn expected(kind: &str, place: &Place) -> Option<String> {
@@ -114,78 +114,83 @@ fn blake3_agrees_with_its_own_test_vectors() {
     }
 }
 
-#[test]
-fn every_kind_of_source_and_sink_can_be_checked() {
-    let place = Place::new(MIB + 5);
-    let sum = expected("sha256", &place).unwrap();
-    let wanted = format!("sha256={sum}");
-    let check = ["--force", "--checksum", &wanted];
-    let text = |name: &str| place.text(name);
-    let fifo = text("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    // Sources.
-    go(check
-        .iter()
-        .copied()
-        .chain([&*format!("exec:cat {}", text("big")), &*text("a")]))
-    .expect(0);
-    go(check
-        .iter()
-        .copied()
-        .chain([&*format!("sh:cat {}", text("big")), &*text("b")]))
-    .expect(0);
-    go_with(&place.bytes, check.iter().copied().chain(["-", &*text("c")])).expect(0);
-    let reading = Running::start(&mut tidegate(check.iter().copied().chain([&*fifo, &*text("d")])));
-    go(check
-        .iter()
-        .copied()
-        .chain([&*text("big"), &*format!("pipe:{fifo}")]))
-    .expect(0);
-    reading.end().expect(0);
-    // Sinks.
-    assert!(
-        go(check.iter().copied().chain([&*text("big"), "-"]))
-            .expect(0)
-            .out
-            == place.bytes
-    );
-    go(check
-        .iter()
-        .copied()
-        .chain([&*text("big"), &*format!("sh:cat > '{}'", text("e"))]))
-    .expect(0);
-    // Connections, both ends.
-    for (listen, name) in [
-        ("tcp-listen://127.0.0.1:0", "f"),
-        ("http-listen://127.0.0.1:0", "g"),
-    ] {
-        let mut receiving =
-            Running::start(&mut tidegate(check.iter().copied().chain([listen, &*text(name)])));
-        let port = receiving.port();
-        let to = match name {
-            "f" => format!("tcp://127.0.0.1:{port}"),
-            _ => format!("http://127.0.0.1:{port}/"),
-        };
-        go(check.iter().copied().chain([&*text("big"), &*to])).expect(0);
+/// Copies that must come to the sum of the file `big`.
+struct Checked {
+    place: Place,
+    wanted: String,
+}
+
+impl Checked {
+    fn new() -> Self {
+        let place = Place::new(MIB + 5);
+        let sum = expected("sha256", &place).unwrap();
+        let wanted = format!("sha256={sum}");
+        Self { place, wanted }
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.place.text(name)
+    }
+
+    fn words<'a>(&'a self, from: &'a str, to: &'a str) -> [&'a str; 5] {
+        ["--force", "--checksum", &self.wanted, from, to]
+    }
+
+    fn start(&self, from: &str, to: &str) -> Running {
+        Running::start(&mut tidegate(self.words(from, to)))
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Run {
+        go(self.words(from, to)).expect(0)
+    }
+
+    /// `to` is the address of whoever was started to receive into the file `name`.
+    fn send(&self, to: &str, receiving: Running, name: &str) {
+        self.copy(&self.text("big"), to);
         receiving.end().expect(0);
+        self.place.holds_all(name);
     }
-    let socket = text("socket");
-    let mut receiving = Running::start(&mut tidegate(
-        check
-            .iter()
-            .copied()
-            .chain([&*format!("unix-listen:{socket}"), &*text("h")]),
-    ));
+}
+
+#[test]
+fn every_kind_of_source_can_be_checked() {
+    let checked = Checked::new();
+    let (big, copy) = (checked.text("big"), checked.text("copy"));
+    for source in [&format!("exec:cat {big}"), &format!("sh:cat {big}"), &big] {
+        checked.copy(source, &copy);
+        checked.place.holds_all("copy");
+        std::fs::remove_file(&copy).unwrap();
+    }
+    go_with(&checked.place.bytes, checked.words("-", &copy)).expect(0);
+    checked.place.holds_all("copy");
+}
+
+#[test]
+fn every_kind_of_sink_can_be_checked() {
+    let checked = Checked::new();
+    let big = checked.text("big");
+    assert!(checked.copy(&big, "-").out == checked.place.bytes);
+    checked.copy(&big, &format!("sh:cat > '{}'", checked.text("copy")));
+    checked.place.holds_all("copy");
+}
+
+#[test]
+fn both_ends_of_a_connection_can_be_checked() {
+    let checked = Checked::new();
+    let fifo = checked.text("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let receiving = checked.start(&fifo, &checked.text("a"));
+    checked.send(&format!("pipe:{fifo}"), receiving, "a");
+    for (scheme, name) in [("tcp", "b"), ("http", "c")] {
+        let listen = format!("{scheme}-listen://127.0.0.1:0");
+        let mut receiving = checked.start(&listen, &checked.text(name));
+        let to = format!("{scheme}://127.0.0.1:{}", receiving.port());
+        checked.send(&to, receiving, name);
+    }
+    let socket = checked.text("socket");
+    let mut receiving = checked.start(&format!("unix-listen:{socket}"), &checked.text("d"));
     receiving.line("listening on");
-    go(check
-        .iter()
-        .copied()
-        .chain([&*text("big"), &*format!("unix:{socket}")]))
-    .expect(0);
-    receiving.end().expect(0);
-    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-        place.holds_all(name);
-    }
+    checked.send(&format!("unix:{socket}"), receiving, "d");
 }
 
 #[test]
