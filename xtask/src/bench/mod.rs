@@ -149,7 +149,7 @@ fn help() -> String {
         name, what, seconds, ..
     } in BENCHES
     {
-        let _ = writeln!(text, "  {name:10} {:4} {:4}  {what}", seconds[0], seconds[1]);
+        let _ = writeln!(text, "  {name:13} {:4} {:4}  {what}", seconds[0], seconds[1]);
     }
     text.push_str(
         "\nTIDEGATE_BENCH_ROUNDS and TIDEGATE_BENCH_BYTES set the rounds and the bytes of a bulk transfer.\n",
