@@ -117,6 +117,15 @@ impl Identity {
             inode: 0,
         }
     }
+
+    fn validators(&self) -> Validators {
+        Validators::of_file(self.size, self.modified, self.inode)
+    }
+}
+
+/// Those of a file that is not to be sent.
+pub(crate) fn validators(metadata: &Metadata) -> Validators {
+    Identity::of(metadata).validators()
 }
 
 /// What an answer about a file says of it besides what the file itself tells.
@@ -142,7 +151,7 @@ impl OpenFile {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let identity = Identity::of(&metadata);
-        let validators = Validators::of_file(identity.size, identity.modified, identity.inode);
+        let validators = identity.validators();
         let small = if identity.size <= SMALL_BYTES_MAX {
             read_all(&file, identity)?
         } else {

@@ -13,11 +13,11 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::listing::{self, Completeness};
 use crate::negotiate::Coding;
-use crate::open_files::{Dress, OpenFile, OpenFiles};
+use crate::open_files::{self, Dress, OpenFile, OpenFiles};
 use crate::path::{self, DecodedPath, Shape};
 use crate::static_files::{Listings, Precompressed, StaticOptions, Symlinks};
 use crate::upload;
-use crate::validators::Verdict;
+use crate::validators::{Validators, Verdict};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -158,15 +158,16 @@ impl Shared {
         }
         let existing = match self.root.metadata(path) {
             Ok(metadata) if metadata.is_dir() => return Ok(Err(StatusCode::CONFLICT)),
-            Ok(_) => Some(self.open_file(path)?),
+            Ok(metadata) if !metadata.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
+            Ok(_) => Some(self.open(path)?.metadata()?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let nothing = crate::validators::Validators {
+        let nothing = Validators {
             etag: None,
             modified: None,
         };
-        let validators = existing.as_ref().map_or(&nothing, |file| &file.validators);
+        let validators = existing.as_ref().map_or(nothing, open_files::validators);
         if validators.weigh(method, headers) == Verdict::Failed {
             return Ok(Err(StatusCode::PRECONDITION_FAILED));
         }
@@ -175,7 +176,8 @@ impl Shared {
             (Some(parent), Some(name)) => (self.root.open_dir(parent)?, name),
             _ => return Ok(Err(StatusCode::CONFLICT)),
         };
-        upload::Target::create(parent, name.to_owned(), existing.as_deref()).map(Ok)
+        let permissions = existing.map(|metadata| metadata.permissions());
+        upload::Target::create(parent, name.to_owned(), permissions).map(Ok)
     }
 
     fn links_allowed(&self, path: &Path) -> io::Result<bool> {

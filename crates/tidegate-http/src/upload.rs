@@ -3,7 +3,7 @@
 //! Knows nothing of paths: a directory handle and a name come in.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice, Write};
@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 use crate::body::Body;
 use crate::exchange::{Answer, plain};
 use crate::incoming::IncomingBody;
-use crate::open_files::OpenFile;
 use crate::path::PARTIAL_PREFIX;
 use crate::static_files::failed;
 
@@ -63,7 +62,7 @@ enum Replaces {
 }
 
 impl Target {
-    pub(crate) fn create(parent: Dir, name: OsString, existing: Option<&OpenFile>) -> io::Result<Self> {
+    pub(crate) fn create(parent: Dir, name: OsString, existing: Option<Permissions>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         let partial = format!("{PARTIAL_PREFIX}{:016x}", RandomState::new().hash_one(&name));
@@ -73,18 +72,18 @@ impl Target {
             name: Some(partial),
             file: Some(Arc::clone(&file)),
         };
-        if let Some(existing) = existing {
-            // The replacing file is as private as the one it replaces.
-            file.set_permissions(existing.file.metadata()?.permissions())?;
-        }
+        let replaces = match existing {
+            Some(permissions) => {
+                // The replacing file is as private as the one it replaces.
+                file.set_permissions(permissions)?;
+                Replaces::AFile
+            }
+            None => Replaces::Nothing,
+        };
         Ok(Self {
             partial: Some(partial),
             name,
-            replaces: if existing.is_some() {
-                Replaces::AFile
-            } else {
-                Replaces::Nothing
-            },
+            replaces,
         })
     }
 

@@ -458,6 +458,32 @@ async fn uploads_replace_whole_and_leave_nothing_behind() {
     );
 }
 
+/// The tag is the one that a GET told, and it is good for one replacement.
+#[tokio::test]
+async fn an_upload_weighs_the_version_it_replaces_and_keeps_its_permissions() {
+    let dir = site();
+    let path = dir.path().join("abc.txt");
+    #[cfg(unix)]
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let server = up_dir(dir.path()).await;
+    let answer = ask(server.address, "GET", "/abc.txt", "").await;
+    let lines = format!(
+        "If-Match: {}\r\nContent-Length: 3\r\n\r\nnew",
+        header(&answer, "etag").unwrap()
+    );
+    for expected in ["200", "412"] {
+        let answer = ask(server.address, "PUT", "/abc.txt", &lines).await;
+        assert_eq!(status(&answer), expected, "{answer}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn large_files_arrive_whole_over_both_protocols() {
     let dir = site();
