@@ -11,14 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::{
     AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, HalfClose, HoldReason, Limiter, Loss,
-    Marks, Pressure, Producer, Protocol, ProtocolConsumer, PullProducer, PullToPush, Rate, ReadHold, Shaper,
-    StopReason, Throttle, Throttled, Transport, WriteError,
+    Marks, Pressure, Producer, Protocol, ProtocolConsumer, Rate, ReadHold, Shaper, StopReason, Throttle,
+    Throttled, Transport, WriteError,
 };
 use tidegate_io::transport::{Settings, connect, open};
 use tidegate_io::{Buffers, Duplex, SinkConsumer, SourceProducer};
 use tokio::runtime::Runtime;
 
 use crate::cases::Cut;
+use crate::digits::{Act, drive};
 use crate::harness::{Ends, FarSide};
 use crate::laws;
 use crate::recorder;
@@ -117,59 +118,6 @@ impl Line {
 }
 
 // E. a pull producer driven as a push producer
-
-/// Ten digits, one a pull; unregisters with the last. What it does at each pull can be changed.
-struct Digits {
-    to: Arc<dyn Consumer>,
-    pulls: AtomicUsize,
-    stops: Mutex<Vec<StopReason>>,
-    at: fn(usize) -> Act,
-}
-
-#[derive(Clone, Copy)]
-enum Act {
-    Write,
-    Nothing,
-    Panic,
-}
-
-impl Digits {
-    fn pulls(&self) -> usize {
-        self.pulls.load(Ordering::Relaxed)
-    }
-    fn stops(&self) -> Vec<StopReason> {
-        self.stops.lock().unwrap().clone()
-    }
-}
-
-impl PullProducer for Digits {
-    fn resume_producing(&self) {
-        let digit = self.pulls.fetch_add(1, Ordering::Relaxed);
-        match (self.at)(digit) {
-            Act::Write => drop(self.to.write(Bytes::from(digit.to_string()))),
-            Act::Nothing => {}
-            Act::Panic => panic!("a scripted panic"),
-        }
-        if digit == 9 {
-            self.to.unregister_producer();
-        }
-    }
-
-    fn stop_producing(&self, reason: StopReason) {
-        self.stops.lock().unwrap().push(reason);
-    }
-}
-
-fn drive(below: Arc<dyn FinishableConsumer>, at: fn(usize) -> Act) -> (Arc<Digits>, PullToPush) {
-    let mut made = None;
-    let driven = PullToPush::start(below, |to| {
-        let (pulls, stops) = (AtomicUsize::new(0), Mutex::default());
-        let digits = Arc::new(Digits { to, pulls, stops, at });
-        made = Some(digits.clone());
-        digits
-    });
-    (made.unwrap(), driven.unwrap())
-}
 
 fn tiny() -> Marks {
     Marks::new(0, 1).unwrap()

@@ -7,6 +7,8 @@ mod blocking;
 mod cases;
 mod coverage;
 mod coverage_windows;
+#[path = "../../../tidegate/tests/cases/digits.rs"]
+mod digits;
 mod hangups;
 mod harness;
 mod laws;

@@ -6,6 +6,7 @@
 mod coverage;
 mod dam;
 mod defects;
+mod digits;
 mod lengths;
 mod protocols;
 mod proxies;

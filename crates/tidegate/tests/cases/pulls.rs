@@ -6,64 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tidegate::{
-    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Marks, Pressure, Producer, PullProducer,
-    PullToPush, StopReason, WriteError, channel,
+    AbortReason, AlreadyRegistered, Consumer, FinishableConsumer, Marks, Pressure, Producer, StopReason,
+    WriteError, channel,
 };
 
 use crate::dam::Dam;
-
-/// Ten digits, one a pull; unregisters with the last. What it does at each pull can be changed.
-struct Digits {
-    to: Arc<dyn Consumer>,
-    pulls: AtomicUsize,
-    stops: Mutex<Vec<StopReason>>,
-    at: fn(usize) -> Act,
-}
-
-#[derive(Clone, Copy)]
-enum Act {
-    Write,
-    Nothing,
-    Panic,
-}
-
-impl PullProducer for Digits {
-    fn resume_producing(&self) {
-        let digit = self.pulls.fetch_add(1, Ordering::Relaxed);
-        match (self.at)(digit) {
-            Act::Write => {
-                let _ = self.to.write(Bytes::from(digit.to_string()));
-            }
-            Act::Nothing => {}
-            Act::Panic => panic!("a scripted panic"),
-        }
-        if digit == 9 {
-            self.to.unregister_producer();
-        }
-    }
-
-    fn stop_producing(&self, reason: StopReason) {
-        self.stops.lock().unwrap().push(reason);
-    }
-}
-
-fn start(
-    below: Arc<dyn FinishableConsumer>,
-    at: fn(usize) -> Act,
-) -> (Arc<Digits>, Result<PullToPush, AlreadyRegistered>) {
-    let mut made = None;
-    let driven = PullToPush::start(below, |to| {
-        let (pulls, stops) = (AtomicUsize::new(0), Mutex::default());
-        let digits = Arc::new(Digits { to, pulls, stops, at });
-        made = Some(digits.clone());
-        digits
-    });
-    (made.unwrap(), driven)
-}
-
-fn pulls(digits: &Digits) -> usize {
-    digits.pulls.load(Ordering::Relaxed)
-}
+use crate::digits::{Act, drive};
 
 fn text(below: &Dam) -> String {
     String::from_utf8(below.0.lock().unwrap().out.clone()).unwrap()
@@ -73,14 +21,14 @@ fn text(below: &Dam) -> String {
 #[test]
 fn a_source_is_driven_until_it_is_done() {
     let below = Arc::new(Dam::open());
-    let (digits, driven) = start(below.clone(), |_| Act::Write);
-    assert_eq!((text(&below), pulls(&digits)), ("0123456789".to_owned(), 10));
+    let (digits, driven) = drive(below.clone(), |_| Act::Write);
+    assert_eq!((text(&below), digits.pulls()), ("0123456789".to_owned(), 10));
     assert_eq!(below.0.lock().unwrap().events.last().unwrap(), "unregister");
     assert_eq!(below.0.lock().unwrap().end, "open");
-    assert_eq!(driven.unwrap().outcome().now().unwrap().unwrap().bytes, 10);
+    assert_eq!(driven.outcome().now().unwrap().unwrap().bytes, 10);
     below.open_for(100);
-    assert_eq!(pulls(&digits), 10);
-    assert!(digits.stops.lock().unwrap().is_empty());
+    assert_eq!(digits.pulls(), 10);
+    assert!(digits.stops().is_empty());
 }
 
 /// A consumer that pauses and resumes its producer from inside the third write.
@@ -135,17 +83,17 @@ fn a_pause_and_resume_inside_a_write_do_no_harm() {
         writes: AtomicUsize::new(0),
         producer: Mutex::default(),
     };
-    let (digits, _driven) = start(Arc::new(nags), |_| Act::Write);
-    assert_eq!((text(&below), pulls(&digits)), ("0123456789".to_owned(), 10));
+    let (digits, _driven) = drive(Arc::new(nags), |_| Act::Write);
+    assert_eq!((text(&below), digits.pulls()), ("0123456789".to_owned(), 10));
 }
 
 /// CASES 91: stopped after the third write, the source is stopped once with the reason, and it is over.
 #[test]
 fn a_stop_reaches_the_source() {
     let below = Arc::new(Dam::closed());
-    let (digits, driven) = start(below.clone(), |_| Act::Write);
+    let (digits, driven) = drive(below.clone(), |_| Act::Write);
     assert_eq!(
-        pulls(&digits),
+        digits.pulls(),
         0,
         "a paused consumer does not have its source asked"
     );
@@ -153,12 +101,9 @@ fn a_stop_reaches_the_source() {
         below.open_for(1);
     }
     below.die();
-    assert_eq!((text(&below), pulls(&digits)), ("012".to_owned(), 3));
-    assert!(matches!(
-        digits.stops.lock().unwrap()[..],
-        [StopReason::Failed(_)]
-    ));
-    assert!(driven.unwrap().outcome().now().unwrap().is_err());
+    assert_eq!((text(&below), digits.pulls()), ("012".to_owned(), 3));
+    assert!(matches!(digits.stops()[..], [StopReason::Failed(_)]));
+    assert!(driven.outcome().now().unwrap().is_err());
 }
 
 /// CASES 93: law 14 instead of two lines in a log: a source that panics at its third pull has its registration ended,
@@ -167,26 +112,25 @@ fn a_stop_reaches_the_source() {
 fn a_panic_of_the_source_aborts() {
     let below = Arc::new(Dam::closed());
     let at = |digit| if digit == 2 { Act::Panic } else { Act::Write };
-    let (digits, driven) = start(below.clone(), at);
+    let (digits, driven) = drive(below.clone(), at);
     let panicked = catch_unwind(AssertUnwindSafe(|| (0..3).for_each(|_| below.open_for(1))));
     assert!(panicked.is_err());
-    assert_eq!((below.0.lock().unwrap().end, pulls(&digits)), ("aborted", 3));
+    assert_eq!((below.0.lock().unwrap().end, digits.pulls()), ("aborted", 3));
     assert!(matches!(
         below.0.lock().unwrap().reason,
         Some(AbortReason::Panicked(_))
     ));
-    assert!(driven.unwrap().outcome().now().unwrap().is_err());
+    assert!(driven.outcome().now().unwrap().is_err());
 }
 
 /// CASES 94 (D41, D42): stopping twice, or after the end, is no error.
 #[test]
 fn stopping_twice_is_silent() {
     let below = Arc::new(Dam::closed());
-    let (digits, driven) = start(below.clone(), |_| Act::Write);
-    let driven = driven.unwrap();
+    let (digits, driven) = drive(below.clone(), |_| Act::Write);
     driven.stop();
     driven.stop();
-    assert_eq!(digits.stops.lock().unwrap().len(), 1);
+    assert_eq!(digits.stops().len(), 1);
     assert_eq!(below.0.lock().unwrap().end, "aborted");
 }
 
@@ -195,13 +139,13 @@ fn stopping_twice_is_silent() {
 fn a_source_with_nothing_yet_is_not_polled() {
     let below = Arc::new(Dam::open());
     let at = |digit| if digit == 4 { Act::Nothing } else { Act::Write };
-    let (digits, driven) = start(below.clone(), at);
+    let (digits, driven) = drive(below.clone(), at);
     for _ in 0..1_000 {
         below.open_for(usize::MAX);
     }
-    assert_eq!((text(&below), pulls(&digits)), ("0123".to_owned(), 5));
+    assert_eq!((text(&below), digits.pulls()), ("0123".to_owned(), 5));
     let _ = digits.to.write(Bytes::from_static(b"4"));
-    assert_eq!((text(&below), pulls(&digits)), ("0123456789".to_owned(), 10));
+    assert_eq!((text(&below), digits.pulls()), ("0123456789".to_owned(), 10));
     drop(driven);
 }
 
@@ -210,8 +154,8 @@ fn a_source_with_nothing_yet_is_not_polled() {
 fn a_channel_below_gets_everything() {
     let (sender, receiver) = channel(Marks::new(0, 1).unwrap());
     let sender = Arc::new(sender);
-    let (digits, driven) = start(sender.clone(), |_| Act::Write);
-    assert_eq!((receiver.held(), pulls(&digits)), (2, 2), "paused above one byte");
+    let (digits, driven) = drive(sender.clone(), |_| Act::Write);
+    assert_eq!((receiver.held(), digits.pulls()), (2, 2), "paused above one byte");
     let mut receiver = receiver;
     let mut out = Vec::new();
     let taken = |receiver: &mut tidegate::Receiver| {
@@ -225,5 +169,5 @@ fn a_channel_below_gets_everything() {
         out.extend_from_slice(&piece);
     }
     assert_eq!(out, b"0123456789");
-    assert!(driven.unwrap().outcome().now().unwrap().is_ok());
+    assert!(driven.outcome().now().unwrap().is_ok());
 }
