@@ -22,7 +22,7 @@ use tidegate::AbortReason;
 
 pub use self::config::{Identity, Options, Verification};
 use self::engine::Engine;
-use crate::{Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, Sink, Source};
+use crate::{Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, RunAhead, Sink, Source};
 
 /// The configuration a [`Client`] of these options would use, for protocols that speak TLS themselves.
 ///
@@ -310,6 +310,12 @@ impl Source for TlsSource {
             let _peer_gone = ready!(lock(&self.engine).poll_end(cx));
         }
         Poll::Ready(())
+    }
+
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        if let Some(source) = lock(&self.engine).source() {
+            source.set_run_ahead(ahead);
+        }
     }
 
     fn buffered_bytes(&self) -> usize {

@@ -137,6 +137,31 @@ async fn a_record_that_is_not_whole_counts() {
     .await;
 }
 
+/// What a flow asks of its source behind a slow sink is asked of the socket below TLS.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_bound_on_what_is_received_ahead_reaches_the_socket() {
+    use tidegate_io::RunAhead;
+
+    let papers = Papers::new();
+    let server = Server::new(&papers.sign("localhost", |_| ()), &Options::default()).unwrap();
+    let client = Client::new(&papers.options()).unwrap();
+    let (mut plain, far) = sockets().await;
+    let look = plain.source.lane_end().unwrap().fd.try_clone_to_owned().unwrap();
+    let queue_bytes = || socket2::SockRef::from(&look).recv_buffer_size().unwrap();
+    // Whether the system lets that be bounded, the socket by itself tells.
+    plain.source.set_run_ahead(RunAhead::Limited(300_000));
+    let expected = queue_bytes() / 3;
+    if expected != 200_000 {
+        return eprintln!("SKIPPED: this system does not give back a queue that was bounded");
+    }
+    let (near, _far) =
+        within(async { tokio::join!(client.connect(plain, "localhost"), server.accept(far)) }).await;
+    let mut near = near.unwrap().into_duplex();
+    near.source.set_run_ahead(RunAhead::Limited(100_000));
+    assert_eq!(queue_bytes(), expected);
+}
+
 /// Says nothing and does not end.
 struct Silent;
 
