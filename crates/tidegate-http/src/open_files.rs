@@ -321,6 +321,18 @@ impl OpenFiles {
     /// A file was put in place: whoever asks from now on gets it.
     pub(crate) fn put_in_place(&self) {
         self.puts.fetch_add(1, Ordering::AcqRel);
+        if cfg!(not(unix)) {
+            // There an open file does not tell that another was renamed over it.
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        self.kept.store(0, Ordering::Relaxed);
+        let gone = std::mem::take(&mut *entries);
+        drop(entries);
+        drop(gone); // files are closed beside the lock
     }
 
     /// Keeps an entry, and lets go of those not used since the last time it was full.
@@ -396,6 +408,18 @@ mod tests {
             !serves(Asker::LooksUp) && !serves(Asker::Glances),
             "it is not there any more"
         );
+        assert_eq!(files.kept.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn nothing_is_kept_once_all_is_cleared() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"some").unwrap();
+        let files = OpenFiles::new(1 << 20);
+        files.put("/x", &opened(file.path(), Duration::ZERO));
+        assert_eq!(files.kept.load(Ordering::Relaxed), 4);
+        files.clear();
+        assert!(files.get("/x", Asker::Glances).is_none());
         assert_eq!(files.kept.load(Ordering::Relaxed), 0);
     }
 
