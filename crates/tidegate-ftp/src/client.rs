@@ -188,13 +188,26 @@ pub struct Standing {
     pub sha256: Option<String>,
 }
 
+/// What a server is asked about a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// How large it is.
+    Size,
+    /// When it was changed and what its hash is, too. It may have to read all of the file for that.
+    Content,
+}
+
 /// Where an upload of `url` may go on: behind what an earlier one left, else behind the file itself. `None` where there is
 /// neither, or the server does not tell. What is left is looked for where Tidegate's own server keeps it: beside the file
 /// ([`partial_name`]), so that the target stays whole meanwhile.
 ///
 /// # Errors
 /// As [`size`].
-pub async fn kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<Standing>, EndpointError> {
+pub async fn kept(
+    url: &FtpUrl,
+    options: &ClientOptions,
+    ask: Ask,
+) -> Result<Option<Standing>, EndpointError> {
     let mut client = connect(url, options).await?;
     let (folder, name) = url
         .path
@@ -208,17 +221,15 @@ pub async fn kept(url: &FtpUrl, options: &ClientOptions) -> Result<Option<Standi
         Some(bytes) => (part, Some(bytes)),
         None => (url.path.clone(), client.size(&url.path).await?),
     };
-    let standing = match bytes {
-        Some(bytes) => {
-            client.be_patient(bytes);
-            Some(Standing {
-                bytes,
-                modify_unix_seconds: client.modify(&path).await?,
-                sha256: client.hash(&path).await?,
-            })
-        }
-        None => None,
-    };
+    let mut standing = bytes.map(|bytes| Standing {
+        bytes,
+        ..Standing::default()
+    });
+    if let (Some(standing), Ask::Content) = (&mut standing, ask) {
+        client.be_patient(standing.bytes);
+        standing.modify_unix_seconds = client.modify(&path).await?;
+        standing.sha256 = client.hash(&path).await?;
+    }
     client.quit().await;
     Ok(standing)
 }

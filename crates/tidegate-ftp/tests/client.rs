@@ -5,7 +5,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{Served, certificate, noise, with_tls, writable};
-use tidegate_ftp::client::{ClientOptions, DataMode, FtpUrl, Put, Resume, Verify, first, get, kept, put};
+use tidegate_ftp::client::{
+    Ask, ClientOptions, DataMode, FtpUrl, Put, Resume, Verify, first, get, kept, put,
+};
 use tidegate_io::endpoint::file::{FileSink, FileSource, Overwrite};
 use tidegate_io::{Buffers, ErrorKind, Flow, FlowError, FlowErrorKind, Report, Sink, Source};
 
@@ -159,7 +161,7 @@ async fn what_is_there_is_told_with_its_hash_and_its_time() {
     let served = Served::writable().await;
     let url: FtpUrl = served.url("dir/a").parse().unwrap();
     let options = ClientOptions::default();
-    assert_eq!(kept(&url, &options).await.unwrap(), None);
+    assert_eq!(kept(&url, &options, Ask::Content).await.unwrap(), None);
     assert_eq!(first(&url, &options, 3).await.unwrap(), None);
     std::fs::create_dir(served.path("dir")).unwrap();
     served.put("dir/a", b"abcdef");
@@ -168,11 +170,16 @@ async fn what_is_there_is_told_with_its_hash_and_its_time() {
     assert_eq!((found.bytes, found.sha256.as_deref()), (6, Some(abc)));
     assert!(found.modify_unix_seconds.is_some());
     assert_eq!(first(&url, &options, 7).await.unwrap().unwrap().sha256, None);
-    assert_eq!(kept(&url, &options).await.unwrap().unwrap().bytes, 6);
+    assert_eq!(
+        kept(&url, &options, Ask::Content).await.unwrap().unwrap().bytes,
+        6
+    );
     // What an upload left goes before the file itself.
     served.put("dir/.a.tidegate-part", b"abc");
-    let found = kept(&url, &options).await.unwrap().unwrap();
+    let found = kept(&url, &options, Ask::Content).await.unwrap().unwrap();
     assert_eq!((found.bytes, found.sha256.as_deref()), (3, Some(abc)));
+    let found = kept(&url, &options, Ask::Size).await.unwrap().unwrap();
+    assert_eq!((found.bytes, found.sha256), (3, None));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use tidegate_ftp::client::{
-    self, ClientOptions, DataMode, FtpSink, FtpSource, FtpUrl, Put, Resume, Security, Standing,
+    self, Ask, ClientOptions, DataMode, FtpSink, FtpSource, FtpUrl, Put, Resume, Security, Standing,
 };
 use tidegate_io::{Blame, EndpointError, ErrorKind};
 
@@ -39,9 +39,13 @@ pub(super) async fn sink(url: &str, offset: u64, settings: &CopySettings) -> Res
 }
 
 /// How much of an upload is there already, and what it is.
-pub(super) async fn kept(url: &str, settings: &CopySettings) -> Result<Option<Standing>, EndpointError> {
+pub(super) async fn kept(
+    url: &str,
+    ask: Ask,
+    settings: &CopySettings,
+) -> Result<Option<Standing>, EndpointError> {
     let (url, options) = prepare(url, settings)?;
-    client::kept(&url, &options).await
+    client::kept(&url, &options, ask).await
 }
 
 /// What is there to go on with behind the first `bytes` of a download.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
-use tidegate_ftp::client::Standing;
+use tidegate_ftp::client::{Ask, Standing};
 use tidegate_io::{Blame, EndpointError, ErrorKind};
 
 use super::remote_file;
@@ -24,14 +24,17 @@ pub(super) async fn upload(
     url: &str,
     settings: &CopySettings,
 ) -> Result<u64, EndpointError> {
-    let Some(kept) = remote_file::kept(url, settings).await? else {
+    // Only a file can be read twice.
+    let path = match (source.scheme, &source.place) {
+        (Scheme::File, Place::Path(path)) => Some(path),
+        _ => None,
+    };
+    let ask = path.map_or(Ask::Size, |_| Ask::Content);
+    let Some(kept) = remote_file::kept(url, ask, settings).await? else {
         return Ok(0);
     };
     let bytes = kept.bytes;
-    // Only a file can be read twice.
-    if let (Scheme::File, Place::Path(path)) = (source.scheme, &source.place)
-        && bytes > 0
-    {
+    if let Some(path) = path.filter(|_| bytes > 0) {
         let begun = Begun { bytes, path, url };
         let changed = |local, remote| local > remote;
         begun.compare(kept, settings.existing, changed).await?;
