@@ -127,7 +127,12 @@ async fn a_hash_is_told() {
     assert_eq!(control.code("RANG 0 3").await, 350);
     assert_eq!(control.code("HASH a").await, 554);
     assert_eq!(control.code("RANG 0 3").await, 350);
+    // A transfer would be of the whole file.
+    for command in ["RETR a", "STOR c", "APPE a", "STOU"] {
+        assert_eq!(control.code(command).await, 504, "{command}");
+    }
     assert_eq!(control.code("RANG 1 0").await, 350);
+    assert_eq!(control.code("RETR a").await, 425);
     assert_eq!(control.code("HASH a").await, 213);
     assert_eq!(control.code("OPTS HASH MD5").await, 501);
 }

@@ -20,6 +20,7 @@ const CHAIN: &[Rule] = &[
     data_under_tls,
     no_writing,
     no_restart_in_text,
+    no_transfer_of_a_range,
 ];
 
 /// The first rule that objects, answers.
@@ -119,6 +120,16 @@ fn no_restart_in_text(session: &Session, command: &Command) -> Option<Reply> {
     let uses = matches!(command, Command::Retr(_) | Command::Stor(_) | Command::Appe(_));
     (uses && session.restart > 0 && session.transfer_type == TransferType::Ascii)
         .then(|| Reply::new(504, "REST needs TYPE I"))
+}
+
+/// Here `RANG` names a part for `HASH` alone; who meant a transfer must not be given the whole.
+fn no_transfer_of_a_range(session: &Session, command: &Command) -> Option<Reply> {
+    let transfers = matches!(
+        command,
+        Command::Retr(_) | Command::Stor(_) | Command::Stou | Command::Appe(_)
+    );
+    (transfers && session.hash_range.is_some())
+        .then(|| Reply::new(504, "RANG is for HASH only; RANG 1 0 takes it back"))
 }
 
 /// What `EPSV` says of the connection's family.
