@@ -275,10 +275,7 @@ fn into_file(title: &str, copiers: &[Copier]) -> Result<Table> {
 /// machine the first touch may cost ten times a write, and who came first would pay it for all.
 pub(super) fn touch_memory(out: &Path, bytes: u64) -> Result<()> {
     let _ = fs::remove_file(out);
-    Command::new("sync")
-        .arg("-f")
-        .arg(out.parent().unwrap_or(Path::new(".")))
-        .status()?;
+    rig::sync(out.parent().unwrap_or(Path::new(".")))?;
     let zeros = std::io::repeat(0).take(bytes);
     std::io::copy(
         &mut std::io::BufReader::with_capacity(1 << 20, zeros),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -205,6 +205,14 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
         })
         .sum();
     ticks as f64 / 100.0
+}
+
+/// Leaves the disk under `dir` nothing to do.
+pub(crate) fn sync(dir: &Path) -> Result<()> {
+    if !Command::new("sync").arg("-f").arg(dir).status()?.success() {
+        bail!("cannot sync {}", dir.display());
+    }
+    Ok(())
 }
 
 /// Resident KiB of a tree, shared pages counted by share.

@@ -326,10 +326,7 @@ fn clear_uploads(dir: &Path) -> Result<()> {
     for left in ["up.bin", "file.bin", "synced.bin", "bound.bin"] {
         let _ = fs::remove_file(dir.join(left));
     }
-    if !Command::new("sync").arg("-f").arg(dir).status()?.success() {
-        bail!("cannot sync {}", dir.display());
-    }
-    Ok(())
+    rig::sync(dir)
 }
 
 /// One exchange of the large file's bytes by the C client, in GiB/s.
