@@ -143,30 +143,7 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
             "a protocol or encryption stands between the bytes and the handle".to_owned(),
         );
     }
-    let local = from == Handle::LocalSocket || to == Handle::LocalSocket;
-    let (possible, why) = match (from, to) {
-        (Handle::File, Handle::Socket | Handle::LocalSocket) => {
-            (Lane::Sendfile, "a file that does not change, to a plain socket")
-        }
-        (Handle::File, Handle::File) => (Lane::CopyFileRange, "between two files, inside the file system"),
-        (Handle::File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
-        (_, Handle::File) => (Lane::Copy, "a stream into a file goes through user space"),
-        _ => (
-            Lane::Splice,
-            "between two streams, once they have shown to be bulk",
-        ),
-    };
-    let (lane, why) = match (forced, from, to) {
-        (LaneArg::Auto, Handle::Socket | Handle::LocalSocket, Handle::Socket | Handle::LocalSocket)
-            if local =>
-        {
-            (
-                Lane::Copy,
-                "within one machine a large buffer in user space is faster",
-            )
-        }
-        _ => (possible, why),
-    };
+    let (lane, why) = fitting(forced, from, to);
     let asked = match forced {
         LaneArg::Auto if lane == Lane::Copy => return (lane, why.to_owned()),
         LaneArg::Auto => return (lane, format!("{why}; copy where the kernel refuses")),
@@ -189,6 +166,25 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
     }
 }
 
+/// What two ends allow, and `auto` finds best.
+fn fitting(forced: LaneArg, from: Handle, to: Handle) -> (Lane, &'static str) {
+    use Handle::{File, LocalSocket, Socket};
+    match (from, to) {
+        (File, Socket | LocalSocket) => (Lane::Sendfile, "a file that does not change, to a plain socket"),
+        (File, File) => (Lane::CopyFileRange, "between two files, inside the file system"),
+        (File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
+        (_, File) => (Lane::Copy, "a stream into a file goes through user space"),
+        (LocalSocket, Socket | LocalSocket) | (Socket, LocalSocket) if forced == LaneArg::Auto => (
+            Lane::Copy,
+            "within one machine a large buffer in user space is faster",
+        ),
+        _ => (
+            Lane::Splice,
+            "between two streams, once they have shown to be bulk",
+        ),
+    }
+}
+
 fn limits(settings: &CopySettings) -> String {
     let flow = &settings.flow;
     let mut parts = vec![format!("connect {}", show_time(flow.connect_timeout))];
@@ -205,30 +201,36 @@ fn limits(settings: &CopySettings) -> String {
 }
 
 fn done(sink: &Address, settings: &CopySettings) -> String {
-    match (sink.scheme, settings.existing) {
-        (Scheme::File, Existing::Append) if settings.durability == Durability::Cached => {
-            "appended; the disk gets it at the system's own pace"
-        }
-        (Scheme::File, _) if settings.durability == Durability::Cached => {
-            "renamed to its name; the disk gets it at the system's own pace"
-        }
-        (Scheme::File, Existing::Append) => "appended and on disk",
-        (Scheme::File, _) => "on disk, and renamed to its name",
-        (Scheme::Stdio | Scheme::Fd | Scheme::Pipe | Scheme::NamedPipe | Scheme::NamedPipeListen, _) => {
+    match sink.scheme {
+        Scheme::File => return file_done(settings),
+        Scheme::Stdio | Scheme::Fd | Scheme::Pipe | Scheme::NamedPipe | Scheme::NamedPipeListen => {
             "handed to the system (nobody confirms more)"
         }
-        (Scheme::Exec | Scheme::Shell, _) => "the program took all and ended with 0",
-        (Scheme::Http | Scheme::Https, _) => "the server answered with success",
-        (Scheme::Ftp | Scheme::Ftps, _) => "the server answered 226",
-        (Scheme::Maildir, _) => "the message is durable under its final name",
-        (Scheme::HttpListen | Scheme::PbListen, _) => "the client has all of it",
+        Scheme::Exec | Scheme::Shell => "the program took all and ended with 0",
+        Scheme::Http | Scheme::Https => "the server answered with success",
+        Scheme::Ftp | Scheme::Ftps => "the server answered 226",
+        Scheme::Maildir => "the message is durable under its final name",
+        Scheme::HttpListen | Scheme::PbListen => "the client has all of it",
         _ => "the other end closed in good order, or the drain limit passed (then: sent)",
     }
     .to_owned()
 }
 
+fn file_done(settings: &CopySettings) -> String {
+    let placed = match settings.existing {
+        _ if settings.resume => "written in place",
+        Existing::Append => "appended",
+        Existing::Refuse | Existing::Replace => "renamed to its name",
+    };
+    match settings.durability {
+        Durability::Cached => format!("{placed}; the disk gets it at the system's own pace"),
+        Durability::Synced => format!("on disk, and {placed}"),
+    }
+}
+
 fn cut(sink: &Address, settings: &CopySettings) -> String {
     match (sink.scheme, settings.existing) {
+        (Scheme::File, _) if settings.resume => "what has come stays, for --resume to go on from",
         (Scheme::File, Existing::Append) => "the file is cut back to its old length",
         (Scheme::File, _) => "the target stays as it was, nothing is left beside it",
         (Scheme::Exec | Scheme::Shell, _) => "the program is killed: a closed input would look finished",
@@ -277,6 +279,11 @@ mod tests {
         );
         assert!(plan("tidegate --config /dev/null tls://h:1 out").contains("copy: a protocol"));
         assert!(plan("tidegate --config /dev/null a b").contains("on disk, and renamed"));
+        let resumed = plan("tidegate --config /dev/null --resume a b");
+        assert!(
+            resumed.contains("written in place") && resumed.contains("what has come stays"),
+            "{resumed}"
+        );
         assert!(
             plan("tidegate --config /dev/null --durability cached a b").contains("at the system's own pace")
         );
