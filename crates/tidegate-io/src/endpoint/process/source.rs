@@ -121,19 +121,18 @@ impl Source for ProcessSource {
         max: usize,
     ) -> Poll<Result<Option<Bytes>, EndpointError>> {
         if matches!(self.state, Reading::Output) {
-            match ready!(self.poll_output(cx, buffers, max)) {
-                Ok(Some(bytes)) => return Poll::Ready(Ok(Some(bytes))),
-                Ok(None) => self.state = Reading::Exit,
-                Err(error) => {
-                    self.state = Reading::Over;
-                    self.output = None;
-                    self.child.output_is_over();
-                    self.child.stop(None);
-                    return Poll::Ready(Err(error));
-                }
+            let read = ready!(self.poll_output(cx, buffers, max));
+            if matches!(read, Ok(Some(_))) {
+                return Poll::Ready(read);
             }
             self.output = None;
             self.child.output_is_over();
+            if read.is_err() {
+                self.state = Reading::Over;
+                self.child.stop(None);
+                return Poll::Ready(read);
+            }
+            self.state = Reading::Exit;
         }
         if matches!(self.state, Reading::Exit) {
             let told = ready!(self.poll_exit(cx));
