@@ -12,8 +12,8 @@ use tidegate::{AbortReason, Consumer as _, Loss, Marks, Pressure, Producer, Pull
 use tidegate_io::endpoint::tls::{Client, Options, Server, Tls};
 use tidegate_io::transport::{Connection, HandshakeSide, Settings, open};
 use tidegate_io::{
-    Buffers, Confirmation, Direction, Duplex, EndpointError, ErrorKind, FlowErrorKind, Held, Relay, Sink,
-    Source,
+    AsyncSource, Buffers, Confirmation, Direction, Duplex, EndpointError, ErrorKind, FlowErrorKind, Held,
+    Relay, Sink, Source,
 };
 
 use crate::support::{MemorySink, finish, pattern, read_some, until, within, write_all};
@@ -162,20 +162,23 @@ async fn a_bound_on_what_is_received_ahead_reaches_the_socket() {
     assert_eq!(queue_bytes(), expected);
 }
 
-/// Says nothing and does not end.
-struct Silent;
-
-impl Source for Silent {
-    fn poll_read(
-        &mut self,
-        _cx: &mut Context<'_>,
-        _buffers: &mut Buffers,
-        _max: usize,
-    ) -> Poll<Result<Option<Bytes>, EndpointError>> {
-        Poll::Pending
-    }
-    fn name(&self) -> String {
-        "silent".into()
+/// A client that has ended, has taken all and closes without waiting for our end does not miss it; one that never ended does.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_end_that_finds_nobody_is_good_where_the_peer_had_ended() {
+    for has_ended in [true, false] {
+        let (theirs, ours) = pair().await;
+        let (mut theirs, mut ours) = (theirs.into_duplex(), ours.into_duplex());
+        if has_ended {
+            finish(&mut *theirs.sink).await.unwrap();
+            assert_eq!(read_some(&mut *ours.source).await.unwrap(), None);
+        }
+        write_all(&mut *ours.sink, &b"all it wants"[..]).await.unwrap();
+        assert_eq!(&read_at_most(&mut *theirs.source, 100).await[..], b"all it wants");
+        until("all was taken", || ours.sink.unsent_bytes() == Some(0)).await;
+        drop(theirs);
+        let end = within(finish(&mut *ours.sink)).await;
+        assert_eq!(end.is_ok(), has_ended, "{end:?}");
     }
 }
 
@@ -186,8 +189,9 @@ async fn a_relay_of_a_missing_close_notify_is_truncated() {
     for is_swapped in [false, true] {
         let (near, far, mut tap) = tapped().await;
         let (sink, seen) = MemorySink::new();
+        let (silent, _stays_open) = tokio::io::duplex(1);
         let other = Duplex {
-            source: Box::new(Silent),
+            source: Box::new(AsyncSource::new(silent, "silent")),
             sink: Box::new(sink),
         };
         let near = near.into_duplex();

@@ -43,8 +43,6 @@ pub(super) struct Engine {
     in_flight: usize,
     phase: Phase,
     is_end_sent: bool,
-    /// The peer has said that it sends no more.
-    has_peer_ended: bool,
     /// When our end was sent, the peer's system had taken all there was before it.
     was_all_taken: bool,
     failed: Option<EndpointError>,
@@ -65,7 +63,6 @@ impl Engine {
             in_flight: 0,
             phase: Phase::Handshake,
             is_end_sent: false,
-            has_peer_ended: false,
             was_all_taken: false,
             failed: None,
             name,
@@ -147,7 +144,11 @@ impl Engine {
         }
         Poll::Ready(match ready!(self.poll_close(cx)) {
             // Most clients close at once when they have all they want: our end then finds nobody, and nobody missed it.
-            Err(error) if self.has_peer_ended && self.was_all_taken && error.blame == Blame::Peer => {
+            Err(error)
+                if error.blame == Blame::Peer
+                    && self.was_all_taken
+                    && self.state(IoState::peer_has_closed) =>
+            {
                 Ok(Confirmation::Sent)
             }
             result => result,
@@ -173,9 +174,13 @@ impl Engine {
         self.wire_out.len() + self.state(IoState::tls_bytes_to_write)
     }
 
-    /// What the session itself says that it holds. Everything it was given was processed before: nothing else happens.
-    fn state(&mut self, count: impl FnOnce(&IoState) -> usize) -> usize {
-        self.session.process_new_packets().as_ref().map_or(0, count)
+    /// What the session itself says of its state. Everything it was given was processed before: nothing else happens.
+    fn state<T: Default>(&mut self, look: impl FnOnce(&IoState) -> T) -> T {
+        self.session
+            .process_new_packets()
+            .as_ref()
+            .map(look)
+            .unwrap_or_default()
     }
 
     pub(super) fn sink(&mut self) -> &mut (dyn Sink + Send) {
@@ -195,10 +200,7 @@ impl Engine {
     fn read_plain(&mut self, buffers: &mut Buffers, max: usize) -> Result<Option<Bytes>, EndpointError> {
         let mut reader = self.session.reader();
         let result = match reader.fill_buf() {
-            Ok([]) => {
-                self.has_peer_ended = true;
-                return Ok(Some(Bytes::new()));
-            }
+            Ok([]) => return Ok(Some(Bytes::new())),
             // A buffer is taken only now that there is something to put into it.
             Ok(_) => {
                 let mut buffer = buffers.take(max);
