@@ -8,12 +8,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
 use tidegate_ftp::client::{Ask, Standing};
 use tidegate_io::{Blame, EndpointError, ErrorKind};
 
 use super::remote_file;
 use crate::address::{Address, Place, Scheme};
+use crate::checksum::{Hasher, Kind};
 use crate::settings::{CopySettings, Existing};
 
 const PIECE_BYTES: usize = 256 * 1024;
@@ -152,21 +152,21 @@ fn unix_seconds(time: SystemTime) -> Option<i64> {
 /// In lower-case hex.
 fn sha256_of_first(path: &Path, bytes: u64) -> io::Result<String> {
     let mut file = File::open(path)?.take(bytes);
-    let mut hash = Sha256::new();
+    let mut hasher = Hasher::new(Kind::Sha256);
     let mut piece = vec![0; PIECE_BYTES];
     let mut left = bytes;
     while left > 0 {
         match file.read(&mut piece) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(got) => {
-                hash.update(&piece[..got]);
+                hasher.update(&piece[..got]);
                 left -= got as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher.finish().hex)
 }
 
 #[cfg(test)]
