@@ -182,6 +182,32 @@ async fn an_end_that_finds_nobody_is_good_where_the_peer_had_ended() {
     }
 }
 
+/// A lone sink whose write fails is told why by a refusal that is still to come.
+#[tokio::test]
+async fn a_refusal_that_follows_a_failed_write_is_the_reason() {
+    let papers = Papers::new();
+    let server = Server::new(&papers.sign("localhost", |_| ()), &papers.options()).unwrap();
+    let client = Client::new(&papers.options()).unwrap();
+    let (near, far) = sockets().await;
+    let look = near.source.lane_end().unwrap().fd.try_clone_to_owned().unwrap();
+    let mut accepting = std::pin::pin!(server.accept(far));
+    // The client is done before the server has seen that there is no certificate.
+    let near = tokio::select! {
+        biased;
+        near = client.connect(near, "localhost") => near.unwrap(),
+        _ = &mut accepting => panic!("the server was done first"),
+    };
+    let mut sink = near.into_sink();
+    socket2::SockRef::from(&look)
+        .shutdown(std::net::Shutdown::Write)
+        .unwrap();
+    let writing = write_all(&mut sink, &b"x"[..]);
+    let (written, accepted) = within(async { tokio::join!(writing, accepting) }).await;
+    assert!(accepted.is_err());
+    let error = written.unwrap_err();
+    assert!(error.to_string().contains("CertificateRequired"), "{error}");
+}
+
 /// Through a relay as everywhere: what closes in good order below TLS and not in it is cut short, and so is what it was
 /// relayed to.
 #[tokio::test]
