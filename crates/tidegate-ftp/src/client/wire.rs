@@ -23,7 +23,7 @@ use crate::grammar::time::parse_timestamp;
 /// How long a control connection that is done with may take to say so.
 const QUIT_WAIT: Duration = Duration::from_secs(2);
 
-/// No server hashes a file more slowly.
+/// What a server is trusted to hash at least; not measured of any.
 const HASHED_BYTES_A_SECOND: u64 = 20 * 1024 * 1024;
 
 /// A logged-in control connection.
