@@ -123,7 +123,7 @@ impl Row {
                 let reader = PipeSource::open(&path).unwrap();
                 let sink = PipeSink::open(&path).await.unwrap();
                 let far = Far::Pipe(path.clone());
-                keep_until_opened(reader);
+                keep_open(reader);
                 (Box::new(sink), far)
             }
             _ => {
@@ -140,8 +140,8 @@ impl Row {
     }
 }
 
-/// Holds a pipe's reading end, and reads nothing: a writer waits meanwhile, and does not fail.
-fn keep_until_opened(reader: PipeSource) {
+/// Holds a pipe's reading end for as long as a test may take, and reads nothing: a writer waits, and does not fail.
+fn keep_open(reader: PipeSource) {
     tokio::spawn(async move {
         tokio::time::sleep(LIMIT).await;
         drop(reader);

@@ -158,10 +158,10 @@ impl Supervised {
 
     /// As [`poll_ending`](Self::poll_ending), and once the output is over too.
     pub(super) fn poll_all_over(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Ending>>> {
-        let stage = &self.stage;
-        let mut is_over = self.orders.is_output_over.subscribe();
+        let (stage, orders) = (&self.stage, &self.orders);
         let wait = self.soon.get_or_insert_with(|| {
             let ending = ending(stage.clone());
+            let mut is_over = orders.is_output_over.subscribe();
             Box::pin(async move {
                 drop(is_over.wait_for(|is_over| *is_over).await);
                 Some(ending.await)
@@ -174,8 +174,9 @@ impl Supervised {
 
     /// Ready once a stopped child has exited and its group was dealt with.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut is_gone = self.orders.is_gone.subscribe();
+        let orders = &self.orders;
         let wait = self.gone.get_or_insert_with(|| {
+            let mut is_gone = orders.is_gone.subscribe();
             Box::pin(async move {
                 drop(is_gone.wait_for(|is_gone| *is_gone).await);
             })
