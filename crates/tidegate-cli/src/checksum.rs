@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use sha2::Digest;
-use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
+use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, RunAhead, Source};
 
 /// The checksums there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -195,8 +195,17 @@ impl<S: Source> Source for Checked<S> {
     fn poll_stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_stop(cx)
     }
+
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_confirm(cx)
+    }
+
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        self.inner.set_run_ahead(ahead);
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        self.inner.buffered_bytes()
     }
 
     fn size_hint(&self) -> Option<u64> {
