@@ -123,9 +123,20 @@ impl Identity {
     }
 }
 
-/// Those of a file that is not to be sent.
-pub(crate) fn validators(metadata: &Metadata) -> Validators {
-    Identity::of(metadata).validators()
+/// Those of a file that is not opened: the same as if it were.
+pub(crate) fn validators(metadata: &cap_std::fs::Metadata) -> Validators {
+    let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
+    Validators::of_file(metadata.len(), modified, inode(metadata))
+}
+
+#[cfg(unix)]
+fn inode(metadata: &cap_std::fs::Metadata) -> u64 {
+    cap_std::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &cap_std::fs::Metadata) -> u64 {
+    0
 }
 
 /// What an answer about a file says of it besides what the file itself tells.
@@ -243,12 +254,8 @@ fn headers(validators: &Validators, dress: Dress<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, content_type(dress.name));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Some(etag) = validators
-        .etag
-        .as_deref()
-        .and_then(|tag| HeaderValue::from_str(tag).ok())
-    {
-        headers.insert(ETAG, etag);
+    if let Some(etag) = &validators.etag {
+        headers.insert(ETAG, etag.clone());
     }
     let date = validators.modified.map(httpdate::fmt_http_date);
     if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {

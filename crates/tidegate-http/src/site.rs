@@ -5,10 +5,10 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, Permissions};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::listing::{self, Completeness};
@@ -16,7 +16,7 @@ use crate::negotiate::Coding;
 use crate::open_files::{self, Dress, OpenFile, OpenFiles};
 use crate::path::{self, DecodedPath, Shape};
 use crate::static_files::{Listings, Precompressed, StaticOptions, Symlinks};
-use crate::upload;
+use crate::upload::{self, Durability, Partial};
 use crate::validators::{Validators, Verdict};
 
 #[derive(Debug)]
@@ -24,6 +24,23 @@ pub(crate) struct Shared {
     pub(crate) root: Dir,
     pub(crate) options: StaticOptions,
     pub(crate) open: OpenFiles,
+    /// Held by whoever weighs the preconditions of an upload that is whole, until it is in its place.
+    pub(crate) placing: Mutex<()>,
+}
+
+/// A PUT without its body.
+pub(crate) struct Put {
+    pub(crate) path: PathBuf,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) durability: Durability,
+}
+
+/// Whether there was a file before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Replaced {
+    Nothing,
+    AFile,
 }
 
 /// What a path turned out to be.
@@ -147,19 +164,49 @@ impl Shared {
     }
 
     /// Opens a temporary file beside the target, if the preconditions of the request allow it.
-    pub(crate) fn open_target(
-        &self,
-        path: &Path,
-        method: &Method,
-        headers: &HeaderMap,
-    ) -> io::Result<Result<upload::Target, StatusCode>> {
-        if !self.links_allowed(path)? {
+    pub(crate) fn open_target(&self, put: &Put) -> io::Result<Result<upload::Target, StatusCode>> {
+        let path = &put.path;
+        let replaced = match self.weigh(put)? {
+            Ok(replaced) => replaced,
+            Err(status) => return Ok(Err(status)),
+        };
+        let (parent, name) = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if parent.as_os_str().is_empty() => (self.root.try_clone()?, name),
+            (Some(parent), Some(name)) => (self.root.open_dir(parent)?, name),
+            _ => return Ok(Err(StatusCode::CONFLICT)),
+        };
+        upload::Target::create(parent, name.to_owned(), replaced).map(Ok)
+    }
+
+    /// Puts an upload in its place, if the preconditions hold now that it is whole: of two that are weighed against one
+    /// version the second to arrive finds another.
+    pub(crate) fn place(&self, mut partial: Partial, put: &Put) -> io::Result<Result<Replaced, StatusCode>> {
+        partial.sync(put.durability)?;
+        let placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = match self.weigh(put)? {
+            Ok(replaced) => replaced,
+            Err(status) => return Ok(Err(status)),
+        };
+        let what = match replaced {
+            Some(_) => Replaced::AFile,
+            None => Replaced::Nothing,
+        };
+        partial.rename(replaced)?;
+        drop(placing);
+        partial.sync_name(put.durability)?;
+        Ok(Ok(what))
+    }
+
+    /// The permissions of the file that a PUT is to replace, if there is one, or why it must not. Its content is not looked at,
+    /// so it need not be readable.
+    fn weigh(&self, put: &Put) -> io::Result<Result<Option<Permissions>, StatusCode>> {
+        if !self.links_allowed(&put.path)? {
             return Ok(Err(StatusCode::FORBIDDEN));
         }
-        let existing = match self.root.metadata(path) {
+        let existing = match self.root.metadata(&put.path) {
             Ok(metadata) if metadata.is_dir() => return Ok(Err(StatusCode::CONFLICT)),
             Ok(metadata) if !metadata.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
-            Ok(_) => Some(self.open(path)?.metadata()?),
+            Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
@@ -168,16 +215,10 @@ impl Shared {
             modified: None,
         };
         let validators = existing.as_ref().map_or(nothing, open_files::validators);
-        if validators.weigh(method, headers) == Verdict::Failed {
-            return Ok(Err(StatusCode::PRECONDITION_FAILED));
-        }
-        let (parent, name) = match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) if parent.as_os_str().is_empty() => (self.root.try_clone()?, name),
-            (Some(parent), Some(name)) => (self.root.open_dir(parent)?, name),
-            _ => return Ok(Err(StatusCode::CONFLICT)),
-        };
-        let permissions = existing.map(|metadata| metadata.permissions());
-        upload::Target::create(parent, name.to_owned(), permissions).map(Ok)
+        Ok(match validators.weigh(&put.method, &put.headers) {
+            Verdict::Failed => Err(StatusCode::PRECONDITION_FAILED),
+            Verdict::Proceed(_) | Verdict::NotModified => Ok(existing.map(|metadata| metadata.permissions())),
+        })
     }
 
     fn links_allowed(&self, path: &Path) -> io::Result<bool> {

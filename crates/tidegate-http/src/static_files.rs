@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cap_std::ambient_authority;
@@ -20,7 +20,7 @@ use crate::file_answer::{ascii, send};
 use crate::negotiate;
 use crate::open_files::{Asker, OpenFile, OpenFiles};
 use crate::path::{self, DecodedPath, Shape};
-use crate::site::{Found, Shared};
+use crate::site::{Found, Put, Replaced, Shared};
 use crate::upload::{self, Durability};
 
 /// Whether clients may write.
@@ -115,6 +115,7 @@ impl StaticFiles {
                 root: dir,
                 options,
                 open,
+                placing: Mutex::new(()),
             }),
         })
     }
@@ -218,19 +219,35 @@ impl StaticFiles {
             Ok(_) => return plain(StatusCode::CONFLICT, "a directory cannot be put"),
             Err(error) => return plain(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        let shared = Arc::clone(&self.shared);
-        let (method, headers) = (request.head.method.clone(), request.head.headers.clone());
-        let opened = blocking(move || shared.open_target(&path, &method, &headers)).await;
-        match opened {
-            Ok(Ok(target)) => {
-                let answer = upload::receive(target, request.body, durability).await;
-                self.shared.open.put_in_place();
-                answer
-            }
-            Ok(Err(status)) => plain(status, ""),
+        let put = Arc::new(Put {
+            path,
+            method: request.head.method.clone(),
+            headers: request.head.headers.clone(),
+            durability,
+        });
+        let target = {
+            let (shared, put) = (Arc::clone(&self.shared), Arc::clone(&put));
+            blocking(move || shared.open_target(&put)).await
+        };
+        let received = match target {
+            Ok(Ok(target)) => upload::receive(target, request.body, durability).await,
+            Ok(Err(status)) => return plain(status, ""),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                plain(StatusCode::CONFLICT, "there is no such directory")
+                return plain(StatusCode::CONFLICT, "there is no such directory");
             }
+            Err(error) => return failed(&error),
+        };
+        let partial = match received {
+            Ok(partial) => partial,
+            Err(answer) => return answer,
+        };
+        let shared = Arc::clone(&self.shared);
+        let placed = blocking(move || shared.place(partial, &put)).await;
+        self.shared.open.put_in_place();
+        match placed {
+            Ok(Ok(Replaced::Nothing)) => empty(StatusCode::CREATED),
+            Ok(Ok(Replaced::AFile)) => empty(StatusCode::OK),
+            Ok(Err(status)) => plain(status, ""),
             Err(error) => failed(&error),
         }
     }
@@ -262,6 +279,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
         Ok(result) => result,
         Err(error) => Err(io::Error::other(error)),
     }
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer
 }
 
 fn html(page: Bytes) -> Answer {

@@ -2,8 +2,7 @@
 //!
 //! Knows nothing of paths: a directory handle and a name come in.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::ffi::OsString;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice, Write};
@@ -12,12 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use cap_std::fs::{Dir, OpenOptions};
-use http::{Response, StatusCode};
+use cap_std::fs::{Dir, File, OpenOptions, Permissions};
+use http::StatusCode;
 use tidegate_io::{EndpointError, ErrorKind, Held, as_far_as_folders_sync};
 use tokio::task::JoinHandle;
 
-use crate::body::Body;
 use crate::exchange::{Answer, plain};
 use crate::incoming::IncomingBody;
 use crate::path::PARTIAL_PREFIX;
@@ -43,47 +41,35 @@ pub enum Durability {
 /// A temporary file beside the file it is to become. Dropping it removes it, on a runtime without making that wait.
 pub(crate) struct Target {
     partial: Option<Partial>,
-    name: OsString,
-    replaces: Replaces,
 }
 
 /// What is removed when it is dropped, unless it was renamed. Whoever drops it waits for the disk.
-struct Partial {
+pub(crate) struct Partial {
     parent: Dir,
+    /// Until it is renamed.
     name: Option<String>,
+    target: OsString,
+    permissions: Option<Permissions>,
     file: Option<Arc<File>>,
 }
 
-/// Whether there was a file before.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Replaces {
-    Nothing,
-    AFile,
-}
-
 impl Target {
-    pub(crate) fn create(parent: Dir, name: OsString, existing: Option<Permissions>) -> io::Result<Self> {
+    /// `replaced`: the permissions of the file that is to be replaced.
+    pub(crate) fn create(parent: Dir, target: OsString, replaced: Option<Permissions>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        let partial = format!("{PARTIAL_PREFIX}{:016x}", RandomState::new().hash_one(&name));
-        let file = Arc::new(parent.open_with(Path::new(&partial), &options)?.into_std());
-        let partial = Partial {
+        let name = format!("{PARTIAL_PREFIX}{:016x}", RandomState::new().hash_one(&target));
+        let file = Arc::new(parent.open_with(Path::new(&name), &options)?);
+        let mut partial = Partial {
             parent,
-            name: Some(partial),
-            file: Some(Arc::clone(&file)),
+            name: Some(name),
+            target,
+            permissions: None,
+            file: Some(file),
         };
-        let replaces = match existing {
-            Some(permissions) => {
-                // The replacing file is as private as the one it replaces.
-                file.set_permissions(permissions)?;
-                Replaces::AFile
-            }
-            None => Replaces::Nothing,
-        };
+        partial.be_as_private(replaced)?;
         Ok(Self {
             partial: Some(partial),
-            name,
-            replaces,
         })
     }
 
@@ -96,22 +82,6 @@ impl Target {
             Some(file) => write_all(file, batch),
             None => Ok(()),
         }
-    }
-
-    fn commit(mut self, durability: Durability) -> io::Result<Replaces> {
-        let Some(mut partial) = self.partial.take() else {
-            return Ok(self.replaces);
-        };
-        if let Some(file) = partial.file.take()
-            && durability == Durability::Synced
-        {
-            file.sync_all()?;
-        }
-        partial.rename(&self.name)?;
-        if durability == Durability::Synced {
-            as_far_as_folders_sync(sync_folder(&partial.parent))?;
-        }
-        Ok(self.replaces)
     }
 }
 
@@ -127,10 +97,40 @@ impl Drop for Target {
 }
 
 impl Partial {
-    fn rename(&mut self, name: &OsStr) -> io::Result<()> {
-        if let Some(partial) = &self.name {
-            self.parent.rename(partial, &self.parent, name)?;
+    /// Has the disk take what was written, where that is asked for.
+    pub(crate) fn sync(&self, durability: Durability) -> io::Result<()> {
+        match (&self.file, durability) {
+            (Some(file), Durability::Synced) => file.sync_all(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts it in its place. `replaced`: the permissions of the file that is there.
+    pub(crate) fn rename(&mut self, replaced: Option<Permissions>) -> io::Result<()> {
+        self.be_as_private(replaced)?;
+        self.file = None;
+        if let Some(name) = &self.name {
+            self.parent.rename(name, &self.parent, &self.target)?;
             self.name = None;
+        }
+        Ok(())
+    }
+
+    /// Has the disk take the new name, where that is asked for.
+    pub(crate) fn sync_name(&self, durability: Durability) -> io::Result<()> {
+        match durability {
+            Durability::Synced => as_far_as_folders_sync(sync_folder(&self.parent)),
+            Durability::Renamed => Ok(()),
+        }
+    }
+
+    /// The replacing file is as private as the one it replaces.
+    fn be_as_private(&mut self, replaced: Option<Permissions>) -> io::Result<()> {
+        if let (Some(permissions), Some(file)) = (&replaced, &self.file)
+            && replaced != self.permissions
+        {
+            file.set_permissions(permissions.clone())?;
+            self.permissions = replaced;
         }
         Ok(())
     }
@@ -173,27 +173,27 @@ fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives the body of a PUT into its target and answers: 201 for a new file, 200 for a replaced one.
-pub(crate) async fn receive(target: Target, mut body: IncomingBody, durability: Durability) -> Answer {
+/// Receives the body of a PUT into its target, which is then whole and still beside its place, or answers why not.
+pub(crate) async fn receive(
+    target: Target,
+    mut body: IncomingBody,
+    durability: Durability,
+) -> Result<Partial, Answer> {
     let mut writer = Writer::new(target, durability);
     if let Err(answer) = poll_fn(|cx| writer.poll(cx, &mut body)).await {
         writer.give_up().await;
-        return answer;
+        return Err(answer);
     }
     if let Some(syncing) = writer.syncing.take()
         && let Err(error) = syncing.await.map_err(io::Error::other).flatten()
     {
-        return failed(&error);
+        return Err(failed(&error));
     }
-    let Place::Here(target) = writer.place else {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
-    };
-    let committed = tokio::task::spawn_blocking(move || target.commit(durability)).await;
-    match committed.map_err(io::Error::other).flatten() {
-        Ok(Replaces::Nothing) => empty(StatusCode::CREATED),
-        Ok(Replaces::AFile) => empty(StatusCode::OK),
-        Err(error) => failed(&error),
+    match writer.place {
+        Place::Here(mut target) => target.partial.take(),
+        Place::Away(_) | Place::Lost => None,
     }
+    .ok_or_else(|| plain(StatusCode::INTERNAL_SERVER_ERROR, ""))
 }
 
 /// Writes one batch on the blocking pool while the next one is gathered, and has the disk begin early.
@@ -328,12 +328,6 @@ impl Writer {
     }
 }
 
-fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = status;
-    answer
-}
-
 fn cut_short(error: &EndpointError) -> Answer {
     tracing::debug!(%error, "an upload was cut short");
     match error.kind {
@@ -368,11 +362,16 @@ mod tests {
     fn a_synced_upload_into_a_folder_that_cannot_be_read_is_stored() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let target = target(folder.path());
+        let mut partial = target(folder.path()).partial.take().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o300)).unwrap();
-        let committed = target.commit(Durability::Synced);
+        let mut commit = || {
+            partial.sync(Durability::Synced)?;
+            partial.rename(None)?;
+            partial.sync_name(Durability::Synced)
+        };
+        let committed = commit();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(committed.unwrap(), Replaces::Nothing);
+        committed.unwrap();
         assert!(folder.path().join("name").exists());
         assert_eq!(names(folder.path()), 1);
     }

@@ -14,8 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What identifies one version of a representation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Validators {
-    /// The entity tag as it stands in the header, quotes included.
-    pub etag: Option<String>,
+    /// The entity tag as it stands in the header, quotes included. Not always text: a tag may hold bytes beyond ASCII.
+    pub etag: Option<HeaderValue>,
     /// The time of the last change.
     pub modified: Option<SystemTime>,
 }
@@ -48,19 +48,18 @@ impl Validators {
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
             .map_or(0, |age| age.as_nanos());
         Self {
-            etag: Some(format!("\"{size:x}-{nanos:x}-{inode:x}\"")),
+            etag: HeaderValue::from_str(&format!("\"{size:x}-{nanos:x}-{inode:x}\"")).ok(),
             modified,
         }
     }
 
-    /// Those that an answer of a server carries. The time of the last change only where it names one version: a second
-    /// or more before the answer, so that no other change can have followed in the same second. (Section 8.8.2.2.)
+    /// Those that an answer of a server carries. The time of the last change only where it names one version.
     pub fn of_answer(headers: &HeaderMap) -> Self {
         let answered = date(headers, &DATE);
-        let is_strong = |modified: &SystemTime| answered.is_some_and(|now| *modified + SECOND <= now);
+        let is_one = |modified: &SystemTime| answered.is_some_and(|now| names_one_version(*modified, now));
         Self {
-            etag: text(headers, &ETAG).map(str::to_owned),
-            modified: date(headers, &LAST_MODIFIED).filter(is_strong),
+            etag: headers.get(ETAG).cloned(),
+            modified: date(headers, &LAST_MODIFIED).filter(is_one),
         }
     }
 
@@ -68,7 +67,7 @@ impl Validators {
     /// where there is no tag at all. (Section 13.1.5.)
     pub fn if_range(&self) -> Option<HeaderValue> {
         match &self.etag {
-            Some(tag) => is_strong(tag).then(|| HeaderValue::from_str(tag).ok())?,
+            Some(tag) => is_strong(tag.as_bytes()).then(|| tag.clone()),
             None => HeaderValue::from_str(&httpdate::fmt_http_date(self.modified?)).ok(),
         }
     }
@@ -106,29 +105,37 @@ impl Validators {
         let Some(value) = headers.get(IF_RANGE) else {
             return RangeUse::Honour;
         };
-        let Ok(value) = value.to_str() else {
-            return RangeUse::Ignore;
-        };
-        let value = value.trim();
-        let same = if value.starts_with('"') || value.starts_with("W/") {
-            self.etag.as_deref() == Some(value) && is_strong(value)
+        let value = value.as_bytes().trim_ascii();
+        let same = if value.starts_with(b"\"") || value.starts_with(b"W/") {
+            self.tag() == Some(value) && is_strong(value)
         } else {
-            // An exact match, not "unchanged since": section 13.1.5.
-            match (httpdate::parse_http_date(value), self.modified) {
-                (Ok(date), Some(modified)) => whole_seconds(modified) == whole_seconds(date),
-                _ => false,
-            }
+            str::from_utf8(value)
+                .ok()
+                .and_then(|value| httpdate::parse_http_date(value).ok())
+                .is_some_and(|date| self.is_of(date, SystemTime::now()))
         };
         if same { RangeUse::Honour } else { RangeUse::Ignore }
     }
 
+    /// Whether a date in `If-Range` names this version: an exact match, not "unchanged since", and of a second that is
+    /// over. (Section 13.1.5.)
+    fn is_of(&self, date: SystemTime, now: SystemTime) -> bool {
+        self.modified
+            .is_some_and(|modified| whole_seconds(modified) == whole_seconds(date))
+            && names_one_version(date, now)
+    }
+
+    fn tag(&self) -> Option<&[u8]> {
+        self.etag.as_ref().map(HeaderValue::as_bytes)
+    }
+
     fn listed(&self, headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> bool {
         headers.get_all(name).iter().any(|value| {
-            let Ok(value) = value.to_str() else { return false };
-            if value.trim() == "*" {
+            let value = value.as_bytes();
+            if value.trim_ascii() == b"*" {
                 return self.etag.is_some() || self.modified.is_some();
             }
-            let Some(mine) = self.etag.as_deref() else {
+            let Some(mine) = self.tag() else {
                 return false;
             };
             tags(value).any(|theirs| match comparison {
@@ -152,34 +159,35 @@ enum Comparison {
 }
 
 /// The tags in a list. A comma may stand inside the quotes, so splitting at commas would be wrong.
-fn tags(list: &str) -> impl Iterator<Item = &str> {
+fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = list;
     std::iter::from_fn(move || {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        let open = if rest.starts_with("W/\"") { 2 } else { 0 };
-        if !rest[open.min(rest.len())..].starts_with('"') {
+        let start = rest.iter().position(|byte| !b" \t,".contains(byte))?;
+        rest = &rest[start..];
+        let open = if rest.starts_with(b"W/") { 2 } else { 0 };
+        if rest.get(open) != Some(&b'"') {
             return None;
         }
-        let close = rest[open + 1..].find('"')? + open + 1;
+        let inside = &rest[open + 1..];
+        let close = open + 1 + inside.iter().position(|byte| *byte == b'"')?;
         let (tag, after) = rest.split_at(close + 1);
         rest = after;
         Some(tag)
     })
 }
 
-fn is_strong(tag: &str) -> bool {
-    tag.len() >= 2 && tag.starts_with('"') && tag.ends_with('"')
+fn is_strong(tag: &[u8]) -> bool {
+    tag.len() >= 2 && tag.starts_with(b"\"") && tag.ends_with(b"\"")
 }
 
-fn opaque(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag)
+fn opaque(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::trim)
+/// Whether the time of a last change names one version to somebody who is told at `now`: its second is over, so that no
+/// other change can have followed in it. (Section 8.8.2.2.)
+fn names_one_version(modified: SystemTime, now: SystemTime) -> bool {
+    whole_seconds(modified) + SECOND <= whole_seconds(now)
 }
 
 /// A condition on a date counts only if it is one date: a list of them is none. (Sections 13.1.3 and 13.1.4.)
@@ -187,7 +195,7 @@ fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     if headers.get_all(name).iter().nth(1).is_some() {
         return None;
     }
-    httpdate::parse_http_date(text(headers, name)?).ok()
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok()
 }
 
 /// HTTP dates have whole seconds; a file's time has more.
@@ -207,7 +215,7 @@ mod tests {
 
     fn mine() -> Validators {
         Validators {
-            etag: Some("\"v,1\"".to_owned()),
+            etag: Some(HeaderValue::from_static("\"v,1\"")),
             modified: Some(httpdate::parse_http_date(DAY).unwrap() + Duration::from_millis(700)),
         }
     }
@@ -311,7 +319,7 @@ mod tests {
         );
         assert_eq!(nothing.if_range(), None);
         let weak = Validators {
-            etag: Some("W/\"1\"".to_owned()),
+            etag: Some(HeaderValue::from_static("W/\"1\"")),
             ..mine()
         };
         judge(
@@ -351,11 +359,56 @@ mod tests {
     #[test]
     fn broken_lists_end_quietly() {
         for list in ["", "W/", "W", "\"", "W/\"", "\"a", ",,,", "x", "é"] {
-            assert_eq!(tags(list).count(), 0, "{list}");
+            assert_eq!(tags(list.as_bytes()).count(), 0, "{list}");
         }
         assert_eq!(
-            tags("\"a\" , W/\"b,c\",\"\"").collect::<Vec<_>>(),
-            ["\"a\"", "W/\"b,c\"", "\"\""]
+            tags(b"\"a\" , W/\"b,c\",\"\"").collect::<Vec<_>>(),
+            [&b"\"a\""[..], b"W/\"b,c\"", b"\"\""]
+        );
+    }
+
+    #[test]
+    fn a_tag_may_hold_bytes_beyond_ascii() {
+        for tag in [&b"\"\xe9\""[..], "\"é\"".as_bytes()] {
+            let tag = HeaderValue::from_bytes(tag).unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert(ETAG, tag.clone());
+            headers.insert(LAST_MODIFIED, HeaderValue::from_static(DAY));
+            headers.insert(DATE, HeaderValue::from_static(NEXT));
+            let theirs = Validators::of_answer(&headers);
+            assert_eq!(theirs.if_range(), Some(tag.clone()), "the tag, and not the date");
+            let weigh = |name, value: &HeaderValue| {
+                let headers = HeaderMap::from_iter([(name, value.clone())]);
+                theirs.weigh(&Method::GET, &headers)
+            };
+            let go = Verdict::Proceed(RangeUse::Honour);
+            assert_eq!(weigh(IF_RANGE, &tag), go);
+            assert_eq!(weigh(IF_MATCH, &tag), go);
+            let list = HeaderValue::from_bytes(&[b"\"a\", ", tag.as_bytes()].concat()).unwrap();
+            assert_eq!(weigh(IF_NONE_MATCH, &list), Verdict::NotModified);
+            assert_eq!(
+                weigh(IF_MATCH, &HeaderValue::from_static("\"e\"")),
+                Verdict::Failed
+            );
+        }
+    }
+
+    #[test]
+    fn a_date_asks_for_a_part_only_once_its_second_is_over() {
+        let dated = httpdate::parse_http_date(DAY).unwrap();
+        let at = |ms| mine().is_of(dated, dated + Duration::from_millis(ms));
+        assert!(!at(700) && !at(999), "it may change again in this second");
+        assert!(at(1000));
+        let now = SystemTime::now() + SECOND; // the clock may tick while we look
+        let young = Validators {
+            etag: None,
+            modified: Some(now),
+        };
+        let asked = httpdate::fmt_http_date(now);
+        let headers = HeaderMap::from_iter([(IF_RANGE, asked.parse().unwrap())]);
+        assert_eq!(
+            young.weigh(&Method::GET, &headers),
+            Verdict::Proceed(RangeUse::Ignore)
         );
     }
 }

@@ -1,10 +1,13 @@
 //! Static files over a real connection: ranges, validators, listings, links, siblings, uploads, and the walls.
 
 use std::fs;
+use std::path::Path;
 
 use tidegate_http::{Limits, Listings, StaticFiles, StaticOptions, Symlinks};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::common::{ask, client, noise, raw, read_all, up, up_dir};
+use crate::common::{ask, client, noise, raw, read_all, up, up_dir, within};
 
 fn site() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -481,6 +484,82 @@ async fn an_upload_weighs_the_version_it_replaces_and_keeps_its_permissions() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     }
+    server.stop().await;
+}
+
+/// Uploads whose conditions held when they began, and that all end at once.
+#[tokio::test]
+async fn of_uploads_that_race_on_one_condition_one_wins() {
+    const RACERS: usize = 8;
+    let dir = site();
+    let server = up_dir(dir.path()).await;
+    let answer = ask(server.address, "GET", "/abc.txt", "").await;
+    let version = format!("If-Match: {}", header(&answer, "etag").unwrap());
+    for (path, condition, won) in [
+        ("new.txt", "If-None-Match: *", "201"),
+        ("abc.txt", version.as_str(), "200"),
+    ] {
+        let mut racers = Vec::new();
+        for racer in 0..RACERS {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let head = format!(
+                "PUT /{path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{condition}\r\nContent-Length: 2\r\n\r\n{racer}"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            racers.push(stream);
+        }
+        within(async {
+            while partials(dir.path()) < RACERS {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let answers = racers.into_iter().map(|mut stream| {
+            tokio::spawn(async move {
+                stream.write_all(b"!").await.unwrap();
+                let mut answer = String::new();
+                within(stream.read_to_string(&mut answer)).await.unwrap();
+                status(&answer).to_owned()
+            })
+        });
+        let mut winners = Vec::new();
+        for (racer, answer) in answers.collect::<Vec<_>>().into_iter().enumerate() {
+            match answer.await.unwrap().as_str() {
+                "412" => {}
+                answer if answer == won => winners.push(racer),
+                other => panic!("{path}: {other}"),
+            }
+        }
+        assert_eq!(winners.len(), 1, "{path}");
+        let content = fs::read_to_string(dir.path().join(path)).unwrap();
+        assert_eq!(content, format!("{}!", winners[0]));
+        assert_eq!(partials(dir.path()), 0, "those refused are gone");
+    }
+    server.stop().await;
+}
+
+fn partials(dir: &Path) -> usize {
+    fs::read_dir(dir)
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with(".tidegate-part-")
+        })
+        .count()
+}
+
+/// The superuser may read every file: as one, this shows less than as anybody else.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_cannot_be_read_can_be_replaced() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = site();
+    let path = dir.path().join("abc.txt");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o200)).unwrap();
+    let server = up_dir(dir.path()).await;
+    let answer = ask(server.address, "PUT", "/abc.txt", "Content-Length: 3\r\n\r\nnew").await;
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o200);
     server.stop().await;
 }
 
