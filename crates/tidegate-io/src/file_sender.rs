@@ -17,6 +17,9 @@ use tidegate::{AlreadyRegistered, Consumer, Producer, PullProducer, Refusal, Sto
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::page_cache::{self, Cached};
+use crate::system::read_at;
+
 /// The largest chunk unless told otherwise, in bytes: Twisted's.
 const CHUNK_BYTES_DEFAULT: usize = 16 * 1024;
 
@@ -324,26 +327,18 @@ impl Pulled {
 }
 
 /// What can be had without waiting for a disk; empty at the end of the file.
-#[cfg(target_os = "linux")]
 fn read_now(file: &File, offset: u64, chunk: usize) -> Option<io::Result<Bytes>> {
-    use rustix::io::{Errno, ReadWriteFlags};
-
-    let mut space = vec![0; chunk];
-    let mut slices = [io::IoSliceMut::new(&mut space)];
-    match rustix::io::preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
-        Ok(got) => {
-            space.truncate(got);
-            Some(Ok(space.into()))
+    if page_cache::CAN_BE_ASKED {
+        let mut space = vec![0; chunk];
+        match page_cache::read(file, &mut space, offset) {
+            Ok(Cached::Read(got)) => {
+                space.truncate(got);
+                return Some(Ok(space.into()));
+            }
+            Ok(Cached::Later | Cached::Never) => {}
+            Err(error) => return Some(Err(error)),
         }
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR | Errno::SPIPE) => {
-            ended(file, offset).then(|| Ok(Bytes::new()))
-        }
-        Err(error) => Some(Err(error.into())),
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_now(file: &File, offset: u64, _chunk: usize) -> Option<io::Result<Bytes>> {
     ended(file, offset).then(|| Ok(Bytes::new()))
 }
 
@@ -363,14 +358,4 @@ fn read_blocking(file: &File, offset: u64, chunk: usize) -> io::Result<Bytes> {
     };
     space.truncate(got);
     Ok(space.into())
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, space, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, space, offset)
 }

@@ -1,6 +1,14 @@
 //! What an endpoint shows of its OS handle, so that a kernel lane can be chosen.
 //!
-//! Knows nothing of the lanes themselves.
+//! Knows nothing of the lanes themselves. What a handle is, where lanes may have any, `lane_end/unix.rs` says.
+
+#[cfg_attr(unix, path = "lane_end/unix.rs")]
+#[cfg_attr(not(unix), path = "lane_end/none.rs")]
+mod system;
+
+use std::io;
+
+pub use self::system::{LaneFd, lane_fd};
 
 /// The kind of handle behind an endpoint, as far as lanes care.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,11 +31,7 @@ pub struct LaneEnd<'a> {
     /// What it is.
     pub kind: LaneKind,
     /// The descriptor.
-    #[cfg(unix)]
-    pub fd: std::os::fd::BorrowedFd<'a>,
-    /// Keeps the lifetime where there is no descriptor.
-    #[cfg(not(unix))]
-    pub fd: std::marker::PhantomData<&'a ()>,
+    pub fd: LaneFd<'a>,
     /// For a file: the offset of the next byte, to be read or written. A lane leaves the file's own position alone and
     /// tells by `lane_moved` how far it came.
     pub offset: u64,
@@ -46,9 +50,7 @@ pub enum AfterAbort {
 }
 
 /// A system call on a handle, tried when the handle may be ready.
-#[cfg(unix)]
-pub type LaneOp<'a> = &'a mut dyn FnMut(std::os::fd::BorrowedFd<'_>) -> std::io::Result<usize>;
+pub type LaneOp<'a> = &'a mut dyn FnMut(LaneFd<'_>) -> io::Result<usize>;
 
 /// A system call on a file at an offset that may wait for the disk: to be made on a thread for blocking work.
-#[cfg(unix)]
-pub type LaneJob = Box<dyn FnOnce(std::os::fd::BorrowedFd<'_>, u64) -> std::io::Result<usize> + Send>;
+pub type LaneJob = Box<dyn FnOnce(LaneFd<'_>, u64) -> io::Result<usize> + Send>;

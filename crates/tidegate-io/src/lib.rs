@@ -35,18 +35,15 @@ mod flow;
 mod folder;
 mod handle;
 mod held;
-#[cfg(target_os = "linux")]
-mod lane;
-#[cfg(not(target_os = "linux"))]
-#[path = "lane/none.rs"]
+#[cfg_attr(not(target_os = "linux"), path = "lane/none.rs")]
 mod lane;
 mod lane_end;
 #[cfg(feature = "laws")]
 pub mod laws;
-#[cfg(target_os = "linux")]
-mod pipe_room;
-#[cfg(all(unix, not(target_os = "linux")))]
-#[path = "pipe_room/none.rs"]
+#[cfg_attr(not(target_os = "linux"), path = "page_cache/none.rs")]
+mod page_cache;
+#[cfg(unix)]
+#[cfg_attr(not(target_os = "linux"), path = "pipe_room/none.rs")]
 mod pipe_room;
 mod producer;
 mod rate;
@@ -55,6 +52,9 @@ mod report;
 mod sink;
 mod source;
 mod spare;
+#[cfg_attr(unix, path = "system/unix.rs")]
+#[cfg_attr(windows, path = "system/windows.rs")]
+mod system;
 pub mod transport;
 
 pub use async_io::{AsyncSink, AsyncSource};
@@ -66,9 +66,7 @@ pub use flow::{DRAIN_DEFAULT, Flow, FlowRun, Inspect};
 pub use folder::as_far_as_folders_sync;
 pub use handle::{FlowHandle, FlowHold, FlowState, Snapshot};
 pub use held::Held;
-pub use lane_end::{AfterAbort, LaneEnd, LaneKind};
-#[cfg(unix)]
-pub use lane_end::{LaneJob, LaneOp};
+pub use lane_end::{AfterAbort, LaneEnd, LaneFd, LaneJob, LaneKind, LaneOp, lane_fd};
 pub use producer::{CHUNK_DEFAULT, ProduceError, SourceProducer};
 pub use rate::SharedRate;
 pub use relay::{Direction, HalfClose, Relay, RelayError, RelayHandle, RelayReport, RelayRun};

@@ -2,15 +2,12 @@
 //!
 //! Knows nothing of marks or producers: whoever drives a sink keeps the bytes until the sink says it accepted them.
 
-#[cfg(unix)]
 use std::io;
 use std::task::{Context, Poll};
 
 use tidegate::AbortReason;
 
-#[cfg(unix)]
-use crate::lane_end::{LaneJob, LaneOp};
-use crate::{EndpointError, Held, LaneEnd};
+use crate::{EndpointError, Held, LaneEnd, LaneJob, LaneOp};
 
 /// What a finished sink can promise.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,7 +101,6 @@ pub trait Sink {
     ///
     /// # Errors
     /// What `op` said, other than `WouldBlock`.
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         let _ = (cx, op);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
@@ -116,7 +112,6 @@ pub trait Sink {
     ///
     /// # Errors
     /// What the job said, or that the sink has no thread for it: the bytes are then written like any others.
-    #[cfg(unix)]
     fn poll_lane_job(
         &mut self,
         cx: &mut Context<'_>,
@@ -172,11 +167,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         (**self).lane_end()
     }
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         (**self).poll_lane(cx, op)
     }
-    #[cfg(unix)]
     fn poll_lane_job(
         &mut self,
         cx: &mut Context<'_>,

@@ -2,15 +2,12 @@
 //!
 //! Knows nothing of marks or producers: whoever drives a source decides when to read.
 
-#[cfg(unix)]
 use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-#[cfg(unix)]
-use crate::lane_end::LaneOp;
-use crate::{Buffers, EndpointError, LaneEnd};
+use crate::{Buffers, EndpointError, LaneEnd, LaneOp};
 
 /// How much a source may let the system receive before it is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +90,6 @@ pub trait Source {
     ///
     /// # Errors
     /// What `op` said, other than `WouldBlock`.
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         let _ = (cx, op);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
@@ -141,7 +137,6 @@ impl<S: Source + ?Sized> Source for Box<S> {
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         (**self).lane_end()
     }
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         (**self).poll_lane(cx, op)
     }

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::{FileType, OFlags, SeekFrom};
+use socket2::SockRef;
 
+use super::os::is_null_device;
 use super::polled::{self, Broken, Direction, Polled, Unwaiting};
 use super::threaded::{ThreadedReader, ThreadedWriter};
 use crate::pipe_room::Widening;
@@ -41,7 +43,7 @@ impl DescriptorKind {
             FileType::Fifo => Self::Pipe,
             FileType::Socket => Self::Socket,
             FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
-            FileType::CharacterDevice if is_null(found.st_rdev) => Self::Null,
+            FileType::CharacterDevice if is_null_device(found.st_rdev) => Self::Null,
             _ if rustix::termios::isatty(fd) => Self::Tty,
             _ => Self::Other,
         })
@@ -56,11 +58,6 @@ impl DescriptorKind {
             Self::Tty | Self::Other => None,
         }
     }
-}
-
-/// The null device has fixed numbers on Linux; elsewhere it is a device like others.
-fn is_null(device: rustix::fs::Dev) -> bool {
-    cfg!(target_os = "linux") && (rustix::fs::major(device), rustix::fs::minor(device)) == (1, 3)
 }
 
 enum Reading {
@@ -273,8 +270,7 @@ impl Writer {
     pub(crate) fn unsent_bytes(&self) -> Option<u64> {
         match self.kind {
             DescriptorKind::Pipe => rustix::io::ioctl_fionread(self.as_fd()).ok(),
-            #[cfg(target_os = "linux")]
-            DescriptorKind::Socket => super::socket::unsent_bytes(self.as_fd()),
+            DescriptorKind::Socket => super::socket::unsent_bytes(&SockRef::from(&self.as_fd())),
             _ => None,
         }
     }

@@ -14,7 +14,8 @@ use tokio::io::Interest;
 
 pub use super::descriptor::DescriptorKind;
 use super::descriptor::{Reader, Writer};
-use super::polled::{self, Polled, Unwaiting};
+use super::os::{PEER_CLOSED, foreign, reopen};
+use super::polled::{Polled, Unwaiting};
 use crate::{
     Blame, Buffers, Confirmation, Duplex, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink, Source,
 };
@@ -189,11 +190,7 @@ impl Descriptor {
                 Err(_) => Ok(Writer::threaded(self.fd, kind)),
             },
             DescriptorKind::Socket => {
-                let polled = Polled::new(
-                    self.fd,
-                    Unwaiting::EachCall,
-                    Interest::WRITABLE | polled::PEER_CLOSED,
-                )?;
+                let polled = Polled::new(self.fd, Unwaiting::EachCall, Interest::WRITABLE | PEER_CLOSED)?;
                 Ok(Writer::polled(polled, kind))
             }
             DescriptorKind::Null => Ok(Writer::at_once(self.fd, kind)),
@@ -373,42 +370,6 @@ impl Drop for FdSink {
     fn drop(&mut self) {
         self.abort(&AbortReason::Dropped);
     }
-}
-
-/// A new description of the same pipe, non-blocking without touching the one we inherited.
-#[cfg(target_os = "linux")]
-fn reopen(fd: &OwnedFd, access: OFlags) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
-/// Elsewhere opening `/dev/fd/N` only copies the descriptor: a thread does the work.
-#[cfg(not(target_os = "linux"))]
-fn reopen(_fd: &OwnedFd, _access: OFlags) -> io::Result<OwnedFd> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Copies a descriptor known only by its number, without trusting that it is open.
-#[cfg(target_os = "linux")]
-fn foreign(number: RawFd) -> io::Result<OwnedFd> {
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags};
-
-    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-    Ok(rustix::process::pidfd_getfd(
-        own,
-        number,
-        PidfdGetfdFlags::empty(),
-    )?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn foreign(number: RawFd) -> io::Result<OwnedFd> {
-    let path = format!("/dev/fd/{number}");
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 fn cannot_open(origin: Origin, error: io::Error) -> EndpointError {

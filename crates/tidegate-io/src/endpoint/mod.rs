@@ -9,6 +9,10 @@ pub mod fd;
 pub mod file;
 #[cfg(windows)]
 pub mod npipe;
+#[cfg(unix)]
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "other_unix.rs")]
+mod os;
 #[cfg(windows)]
 mod overlapped;
 #[cfg(unix)]
@@ -32,3 +36,6 @@ pub mod unix;
 #[cfg(any(unix, windows))]
 mod worker;
 mod write_back;
+
+#[cfg(unix)]
+pub(crate) use self::os::is_null_device;

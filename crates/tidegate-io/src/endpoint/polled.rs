@@ -17,6 +17,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::os::PEER_CLOSED;
 use crate::{Buffers, Held, LaneOp};
 
 /// How many pieces go into one vectored write.
@@ -155,12 +156,6 @@ impl Polled {
         }))
     }
 }
-
-/// What wakes for the peer's end without waking for its bytes.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) const PEER_CLOSED: Interest = Interest::PRIORITY;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) const PEER_CLOSED: Interest = Interest::ERROR;
 
 /// How often a socket whose peer has ended one direction is asked whether the other is dead, too.
 pub(crate) const HALF_CLOSED_PAUSE: Duration = Duration::from_millis(250);

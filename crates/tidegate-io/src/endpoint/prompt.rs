@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::time::Duration;
 
+use crate::page_cache;
+
 /// A write that took longer has waited for a disk, or for somebody far away.
 const PROMPT: Duration = Duration::from_millis(20);
 
@@ -23,32 +25,17 @@ pub enum WritesOn {
 impl WritesOn {
     /// What is left of the wish for this file.
     pub(super) fn allowed_by(self, file: &File) -> Self {
-        if is_local(file) { self } else { Self::Threads }
+        if page_cache::takes_writes_at_once(file) {
+            self
+        } else {
+            Self::Threads
+        }
     }
 
     /// Who does the next write after one that took so long.
     pub(super) fn after(self, took: Duration) -> Self {
         if took > PROMPT { Self::Threads } else { self }
     }
-}
-
-/// File systems that keep written pages in memory and reach their disk without a network or another process.
-#[cfg(target_os = "linux")]
-fn is_local(file: &File) -> bool {
-    const EXT: u32 = 0xef53;
-    const XFS: u32 = 0x5846_5342;
-    const BTRFS: u32 = 0x9123_683e;
-    const F2FS: u32 = 0xf2f5_2010;
-    const TMPFS: u32 = 0x0102_1994;
-    const OVERLAY: u32 = 0x794c_7630;
-    let local = [EXT, XFS, BTRFS, F2FS, TMPFS, OVERLAY];
-    // Magic numbers have 32 bits, whatever the field.
-    rustix::fs::fstatfs(file).is_ok_and(|found| local.contains(&(found.f_type as u32)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_local(_file: &File) -> bool {
-    false
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -3,13 +3,11 @@
 //! Knows no addresses: `tcp` and `unix` open the sockets. Here the two halves are put together.
 
 mod connection;
-#[cfg(target_os = "linux")]
-mod diag;
+#[cfg_attr(not(target_os = "linux"), path = "socket/kernel/none.rs")]
+mod kernel;
 mod sink;
 mod source;
 mod stream;
-#[cfg(target_os = "linux")]
-mod unsent;
 #[cfg_attr(windows, path = "socket/watch_windows.rs")]
 mod watch;
 
@@ -17,13 +15,14 @@ use std::sync::Arc;
 
 use self::connection::Connection;
 pub(crate) use self::connection::{Far, Peer};
+pub(crate) use self::kernel::limit_unsent;
+#[cfg(unix)]
+pub(crate) use self::kernel::unsent_bytes;
 use self::sink::Ending;
 pub(crate) use self::sink::SocketSink;
 pub(crate) use self::source::SocketSource;
 pub(crate) use self::stream::StreamSocket;
 pub(crate) use self::stream::stream_socket;
-#[cfg(target_os = "linux")]
-pub(crate) use self::unsent::unsent_bytes;
 use crate::Duplex;
 
 pub(crate) fn source<T: StreamSocket>(socket: T, far: Far) -> SocketSource<T> {

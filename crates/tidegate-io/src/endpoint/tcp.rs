@@ -15,13 +15,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 
 use super::socket::{self, Far, Peer, SocketSink, SocketSource, stream_socket};
-use crate::{Duplex, EndpointError, LaneKind};
+use crate::{Duplex, EndpointError, LaneKind, system};
 
 /// How long connecting may take in all unless told otherwise.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Unsent bytes in a connection's send queue above which it is not writable.
-#[cfg(target_os = "linux")]
 const NOTSENT_BYTES: u32 = 256 * 1024;
 
 const BACKLOG: u32 = 4096;
@@ -84,8 +83,7 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>)
 /// window for is not writable: the rest waits where it is counted.
 fn tuned(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_BYTES);
+    socket::limit_unsent(&socket2::SockRef::from(&stream), NOTSENT_BYTES);
     stream
 }
 
@@ -229,9 +227,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // On Windows this would let another program take the port over.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
+    system::allow_rebinding(&socket)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         let _ = socket2::SockRef::from(&socket).set_only_v6(false);
     }

@@ -39,7 +39,7 @@ impl ThreadedReader {
 
     /// Whether a read is under way, so that the offset of a file is not known.
     pub(crate) fn is_busy(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| worker.is_busy())
+        self.worker.as_ref().is_some_and(|worker| worker.answer.is_some())
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Option<Bytes>>> {
@@ -81,7 +81,7 @@ impl ThreadedWriter {
 
     /// Whether a write is under way, so that the offset of a file is not known.
     pub(crate) fn is_busy(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| worker.is_busy())
+        self.worker.as_ref().is_some_and(|worker| worker.answer.is_some())
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<io::Result<usize>> {

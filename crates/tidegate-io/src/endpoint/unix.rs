@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::polled::{HALF_CLOSED_PAUSE, PEER_CLOSED, is_dead};
+use super::os::PEER_CLOSED;
+use super::polled::{HALF_CLOSED_PAUSE, is_dead};
 use super::socket::{self, Far, Peer, SocketSink, SocketSource, stream_socket};
 use crate::{Duplex, EndpointError, LaneKind};
 

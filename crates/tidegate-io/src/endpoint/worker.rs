@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Worker<Q, A> {
     ask: mpsc::Sender<(Q, oneshot::Sender<A>)>,
-    answer: Option<oneshot::Receiver<A>>,
+    pub(super) answer: Option<oneshot::Receiver<A>>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Worker<Q, A> {
@@ -29,12 +29,6 @@ impl<Q: Send + 'static, A: Send + 'static> Worker<Q, A> {
                 }
             })?;
         Ok(Self { ask, answer: None })
-    }
-
-    /// Whether an answer is awaited.
-    #[cfg(unix)]
-    pub(crate) fn is_busy(&self) -> bool {
-        self.answer.is_some()
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, question: impl FnOnce() -> Q) -> Poll<A>

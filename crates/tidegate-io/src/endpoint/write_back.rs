@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use crate::page_cache;
+
 /// Started this much at a time: enough to be worth a hop to a thread, little enough to leave a short tail.
 const STEP_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -42,21 +44,11 @@ impl WriteBack {
         }
         let (file, from, to) = (Arc::clone(&self.file), self.started, self.written);
         self.started = to;
-        self.step = Some(tokio::task::spawn_blocking(move || start(&file, from, to)));
+        self.step = Some(tokio::task::spawn_blocking(move || {
+            page_cache::start_writing(&file, from, to);
+        }));
     }
 }
-
-/// `POSIX_FADV_DONTNEED` starts writing what is dirty in the range without waiting for it. Pages on their way to the disk
-/// are not dropped, so the range, advised once and at once, stays in the page cache.
-#[cfg(target_os = "linux")]
-fn start(file: &File, from: u64, to: u64) {
-    if let Some(length) = std::num::NonZeroU64::new(to - from) {
-        let _ = rustix::fs::fadvise(file, from, Some(length), rustix::fs::Advice::DontNeed);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn start(_file: &File, _from: u64, _to: u64) {}
 
 #[cfg(all(test, unix))]
 mod tests {

@@ -10,9 +10,7 @@ use tidegate::AbortReason;
 use super::os::Input;
 use super::supervisor::Supervised;
 use super::{Process, Reader, Told, verdict};
-use crate::{Blame, Confirmation, EndpointError, ErrorKind, Held, Sink};
-#[cfg(unix)]
-use crate::{LaneEnd, LaneOp};
+use crate::{Blame, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, LaneOp, Sink};
 
 /// A child's standard input.
 pub struct ProcessSink {
@@ -131,17 +129,14 @@ impl Sink for ProcessSink {
         self.reader == Reader::Ours && reads_no_more && !self.is_over && !self.child.is_output_over()
     }
 
-    #[cfg(unix)]
     fn unsent_bytes(&self) -> Option<u64> {
         self.input.as_ref()?.unsent_bytes()
     }
 
-    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         self.input.as_ref()?.lane_end()
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.input {
             Some(end) => end.poll_lane(cx, op),
@@ -149,7 +144,6 @@ impl Sink for ProcessSink {
         }
     }
 
-    #[cfg(unix)]
     fn lane_moved(&mut self, bytes: u64) {
         if let Some(input) = &mut self.input {
             input.lane_moved(bytes);

@@ -3,7 +3,6 @@
 //! Knows nothing of its input.
 
 use std::future::Future;
-#[cfg(unix)]
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,9 +12,7 @@ use bytes::Bytes;
 use super::os::{self, Output};
 use super::supervisor::Supervised;
 use super::{Process, Verdict, verdict};
-use crate::{Blame, Buffers, EndpointError, ErrorKind, Source};
-#[cfg(unix)]
-use crate::{LaneEnd, LaneOp};
+use crate::{Blame, Buffers, EndpointError, ErrorKind, LaneEnd, LaneOp, Source};
 
 #[derive(Debug)]
 enum Reading {
@@ -157,12 +154,10 @@ impl Source for ProcessSource {
         Poll::Ready(())
     }
 
-    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         self.output.as_ref()?.lane_end()
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.output {
             Some(end) => end.poll_lane(cx, op),
@@ -170,7 +165,6 @@ impl Source for ProcessSource {
         }
     }
 
-    #[cfg(unix)]
     fn lane_moved(&mut self, bytes: u64) {
         self.silence = None;
         if let Some(output) = &mut self.output {

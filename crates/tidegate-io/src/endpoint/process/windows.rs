@@ -20,7 +20,7 @@ use windows::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
 use super::{Args, Ends, Process, Stderr};
 use crate::endpoint::overlapped::{PipeEnd, Writing};
-use crate::{Buffers, Held};
+use crate::{Buffers, Held, LaneEnd, LaneOp};
 
 pub(super) const SHELL: &str = "cmd.exe";
 
@@ -184,6 +184,11 @@ impl Input {
     pub(super) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.end.poll_broken(cx)
     }
+
+    /// The system does not say what a child has not read yet.
+    pub(super) fn unsent_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The end of a child's standard output that is ours.
@@ -199,6 +204,30 @@ impl Output {
         self.0.poll_read(cx, buffers, max)
     }
 }
+
+/// There are no lanes here.
+macro_rules! laneless {
+    ($end:ty) => {
+        impl $end {
+            pub(super) fn lane_end(&self) -> Option<LaneEnd<'_>> {
+                None
+            }
+
+            pub(super) fn poll_lane(
+                &mut self,
+                _cx: &mut Context<'_>,
+                _op: LaneOp<'_>,
+            ) -> Poll<io::Result<usize>> {
+                Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+            }
+
+            pub(super) fn lane_moved(&mut self, _bytes: u64) {}
+        }
+    };
+}
+
+laneless!(Input);
+laneless!(Output);
 
 /// A running child in its job.
 pub(super) struct Child {

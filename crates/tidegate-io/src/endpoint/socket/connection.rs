@@ -7,23 +7,14 @@ use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddrV4;
 use std::pin::Pin;
-#[cfg(target_os = "linux")]
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-#[cfg(target_os = "linux")]
-use std::time::Duration;
 
 use tokio::io::Interest;
 
-#[cfg(target_os = "linux")]
-use super::diag;
+use super::kernel::ReceiveBound;
 use super::{StreamSocket, watch};
-#[cfg(unix)]
-use crate::LaneEnd;
-#[cfg(target_os = "linux")]
-use crate::RunAhead;
-use crate::{EndpointError, LaneKind};
+use crate::{AfterAbort, EndpointError, LaneEnd, LaneKind, LaneOp, RunAhead};
 
 /// Who is at the other end, as error lines and reports name it. Small, and without a text that few connections need.
 #[derive(Clone)]
@@ -55,11 +46,8 @@ pub(super) struct Connection<T> {
     pub(super) peer: Peer,
     /// Taken from the socket, which tells it only once.
     died: OnceLock<Box<EndpointError>>,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no lanes"))]
     kind: LaneKind,
-    /// The receive queue has a bound of ours, and is the kernel's own no more.
-    #[cfg(target_os = "linux")]
-    is_bounded: AtomicBool,
+    receive_bound: ReceiveBound,
 }
 
 pub(super) type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -71,53 +59,22 @@ impl<T: StreamSocket> Connection<T> {
             peer: far.peer,
             died: OnceLock::new(),
             kind: far.kind,
-            #[cfg(target_os = "linux")]
-            is_bounded: AtomicBool::new(false),
+            receive_bound: ReceiveBound::default(),
         })
     }
 
-    #[cfg(unix)]
-    pub(super) fn lane_end(&self) -> LaneEnd<'_> {
-        LaneEnd {
+    pub(super) fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        Some(LaneEnd {
             kind: self.kind,
-            fd: self.socket.fd(),
+            fd: self.socket.lane_fd()?,
             offset: 0,
-            after_abort: crate::AfterAbort::Stays,
-        }
+            after_abort: AfterAbort::Stays,
+        })
     }
 
-    /// Bounds the kernel's receive queue of a TCP socket, or lets it have all that may be had.
-    #[cfg(target_os = "linux")]
+    /// Bounds the system's receive queue, where it can be done, or lets it have all that may be had.
     pub(super) fn set_run_ahead(&self, ahead: RunAhead) {
-        let raw = self.socket.raw();
-        // The queue of a Unix socket is its sender's.
-        let is_unix = raw.domain().is_ok_and(|domain| domain == socket2::Domain::UNIX);
-        let (Some(most), false) = (receive_bytes_max(), is_unix) else {
-            return;
-        };
-        let bytes = match ahead {
-            RunAhead::Free if self.is_bounded.load(Relaxed) => most,
-            RunAhead::Limited(bytes) if self.may_be_bounded(most) => bytes.min(most),
-            RunAhead::Free | RunAhead::Limited(_) => return,
-        };
-        if raw.set_recv_buffer_size(bytes).is_ok() {
-            self.is_bounded.store(true, Relaxed);
-        }
-    }
-
-    /// A long way keeps its window: too little of it would be slower than any sink. What can be given back is enough for a short
-    /// one; where the way is not known, no more is taken than can be given back.
-    #[cfg(target_os = "linux")]
-    fn may_be_bounded(&self, most: usize) -> bool {
-        match diag::round_trip(self.socket.fd()) {
-            Some(time) => time < LONG_WAY,
-            // The kernel reports twice what is asked for.
-            None => self
-                .socket
-                .raw()
-                .recv_buffer_size()
-                .is_ok_and(|has| has <= most * 2),
-        }
+        self.receive_bound.set(&self.socket.raw(), ahead);
     }
 
     pub(super) fn death(&self) -> Option<&EndpointError> {
@@ -184,7 +141,7 @@ impl<T: StreamSocket> Connection<T> {
                 let count = (&*self.socket.raw()).read(space)?;
                 got = Some(count);
                 // A short read has emptied the socket: saying so saves the read that would find that out.
-                if cfg!(unix) && count > 0 && count < space.len() {
+                if watch::SHORT_IS_BLOCKED && count > 0 && count < space.len() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(())
@@ -230,7 +187,7 @@ impl<T: StreamSocket> Connection<T> {
                     several => (&*self.socket.raw()).write_vectored(several)?,
                 };
                 sent = Some(count);
-                if cfg!(unix) && count < total {
+                if watch::SHORT_IS_BLOCKED && count < total {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(())
@@ -245,12 +202,11 @@ impl<T: StreamSocket> Connection<T> {
         }
     }
 
-    #[cfg(unix)]
     pub(super) fn poll_lane(
         &self,
         cx: &mut Context<'_>,
         interest: Interest,
-        op: crate::LaneOp<'_>,
+        op: LaneOp<'_>,
     ) -> Poll<io::Result<usize>> {
         loop {
             if interest.is_readable() {
@@ -258,7 +214,11 @@ impl<T: StreamSocket> Connection<T> {
             } else {
                 ready!(self.socket.poll_writable(cx))?;
             }
-            match self.socket.attempt(interest, || op(self.socket.fd())) {
+            let attempt = || match self.socket.lane_fd() {
+                Some(fd) => op(fd),
+                None => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match self.socket.attempt(interest, attempt) {
                 Err(error) if is_passing(&error) => {}
                 result => return Poll::Ready(result.map_err(|error| self.keep(error))),
             }
@@ -272,23 +232,3 @@ fn is_passing(error: &io::Error) -> bool {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
 }
-
-/// The largest receive queue that may be asked for; `None` where that is too little to be worth it. Setting a queue's size
-/// ends the kernel's own tuning of it, so it is only done where the size set later is as good: a sender's queue grows to
-/// 4 MiB unless its system was told otherwise, and the kernel doubles what is asked for.
-#[cfg(target_os = "linux")]
-fn receive_bytes_max() -> Option<usize> {
-    static MOST: OnceLock<Option<usize>> = OnceLock::new();
-    *MOST.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok()?;
-        let bytes = text.trim().parse::<usize>().ok()?;
-        (bytes >= RECEIVE_BYTES_NEEDED).then_some(bytes)
-    })
-}
-
-/// A round trip from which on the queue is not bounded. Half of what the first bound is for.
-#[cfg(target_os = "linux")]
-const LONG_WAY: Duration = Duration::from_millis(8);
-
-#[cfg(target_os = "linux")]
-const RECEIVE_BYTES_NEEDED: usize = 4 * 1024 * 1024;

@@ -8,16 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tidegate::AbortReason;
-#[cfg(unix)]
 use tokio::io::Interest;
 
 use super::StreamSocket;
 use super::connection::{Connection, Peer, Watch};
-#[cfg(target_os = "linux")]
-use super::unsent;
-#[cfg(unix)]
-use crate::LaneEnd;
-use crate::{Confirmation, EndpointError, Held, Sink};
+use super::kernel;
+use crate::{Confirmation, EndpointError, Held, LaneEnd, LaneOp, Sink};
 
 /// Pieces in one vectored write.
 const SLICES_MAX: usize = 16;
@@ -122,9 +118,8 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
         connection.poll_watch(&mut aside.watch, cx)
     }
 
-    #[cfg(target_os = "linux")]
     fn unsent_bytes(&self) -> Option<u64> {
-        unsent::unsent_bytes(self.connection.as_ref()?.socket.fd())
+        kernel::unsent_bytes(&self.connection.as_ref()?.socket.raw())
     }
 
     fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
@@ -132,13 +127,11 @@ impl<T: StreamSocket> Sink for SocketSink<T> {
         sent.then_some(Confirmation::Sent)
     }
 
-    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        self.connection.as_ref().map(|connection| connection.lane_end())
+        self.connection.as_ref()?.lane_end()
     }
 
-    #[cfg(unix)]
-    fn poll_lane(&mut self, cx: &mut Context<'_>, op: crate::LaneOp<'_>) -> Poll<io::Result<usize>> {
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &self.connection {
             Some(connection) => connection.poll_lane(cx, Interest::WRITABLE, op),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),

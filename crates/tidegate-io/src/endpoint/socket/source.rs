@@ -2,22 +2,16 @@
 //!
 //! Knows nothing of what is written.
 
-#[cfg(unix)]
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-#[cfg(unix)]
 use tokio::io::Interest;
 
 use super::StreamSocket;
 use super::connection::{Connection, Watch};
-#[cfg(unix)]
-use crate::LaneEnd;
-#[cfg(target_os = "linux")]
-use crate::RunAhead;
-use crate::{Buffers, EndpointError, Source};
+use crate::{Buffers, EndpointError, LaneEnd, LaneOp, RunAhead, Source};
 
 /// The reading half of a stream socket.
 pub struct SocketSource<T: StreamSocket> {
@@ -59,18 +53,15 @@ impl<T: StreamSocket> Source for SocketSource<T> {
         Poll::Ready(())
     }
 
-    #[cfg(target_os = "linux")]
     fn set_run_ahead(&mut self, ahead: RunAhead) {
         self.connection.set_run_ahead(ahead);
     }
 
-    #[cfg(unix)]
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        Some(self.connection.lane_end())
+        self.connection.lane_end()
     }
 
-    #[cfg(unix)]
-    fn poll_lane(&mut self, cx: &mut Context<'_>, op: crate::LaneOp<'_>) -> Poll<io::Result<usize>> {
+    fn poll_lane(&mut self, cx: &mut Context<'_>, op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         self.connection.poll_lane(cx, Interest::READABLE, op)
     }
 

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 
+use crate::LaneFd;
+
 /// What a stream socket of the runtime must offer.
 pub trait StreamSocket: Send + Sync + 'static {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -19,8 +21,8 @@ pub trait StreamSocket: Send + Sync + 'static {
     /// Resolves once the peer has closed both directions, where the system tells that without an error.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
     fn raw(&self) -> SockRef<'_>;
-    #[cfg(unix)]
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
+    /// What a lane works on, where there are lanes.
+    fn lane_fd(&self) -> Option<LaneFd<'_>>;
 }
 
 macro_rules! stream_socket {
@@ -51,9 +53,8 @@ macro_rules! stream_socket {
             fn raw(&self) -> socket2::SockRef<'_> {
                 socket2::SockRef::from(self)
             }
-            #[cfg(unix)]
-            fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                std::os::fd::AsFd::as_fd(self)
+            fn lane_fd(&self) -> Option<$crate::LaneFd<'_>> {
+                $crate::lane_fd(self)
             }
         }
     };

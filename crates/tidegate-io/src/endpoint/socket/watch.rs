@@ -8,6 +8,9 @@ use tokio::io::Interest;
 
 use super::StreamSocket;
 
+/// Whether the system has no more, or no more room, when it did less than it was asked for.
+pub(super) const SHORT_IS_BLOCKED: bool = true;
+
 /// The connection's error, once it has one; `None` when somebody else took it. Unread data is not touched.
 pub(super) async fn error<T: StreamSocket>(socket: &T) -> Option<io::Error> {
     if socket.news(Interest::ERROR).await.is_err() {

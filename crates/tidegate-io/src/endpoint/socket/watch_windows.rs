@@ -16,6 +16,10 @@ use tokio::io::Interest;
 
 use super::StreamSocket;
 
+/// Whether a read or write that did less than it was asked for has used up the readiness: here the runtime's next event must
+/// be asked for by one that would block.
+pub(super) const SHORT_IS_BLOCKED: bool = false;
+
 /// How often a connection with unread data is looked at.
 const PAUSE: Duration = Duration::from_millis(250);
 

@@ -4,14 +4,15 @@
 //! wrapper of the call made for this (`SIOCOUTQ`). Knows nothing of who asks, nor how often.
 
 use std::io::{self, BufRead, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, SockRef};
 
 use super::diag;
 
 /// `None` for sockets that are not TCP or not connected any more, and where nobody can tell.
-pub(crate) fn unsent_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
+pub(crate) fn unsent_bytes(socket: &SockRef<'_>) -> Option<u64> {
+    let socket = socket.as_fd();
     diag::unsent_bytes(socket).unwrap_or_else(|_refused| in_table(socket))
 }
 
@@ -57,7 +58,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -104,9 +104,9 @@ mod tests {
         let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(unsent_bytes(unix.as_fd()), None);
-        assert_eq!(unsent_bytes(listener.as_fd()), None);
-        assert_eq!(unsent_bytes(datagrams.as_fd()), None);
+        assert_eq!(unsent_bytes(&SockRef::from(&unix)), None);
+        assert_eq!(unsent_bytes(&SockRef::from(&listener)), None);
+        assert_eq!(unsent_bytes(&SockRef::from(&datagrams)), None);
     }
 
     #[test]
