@@ -378,6 +378,14 @@ pub(crate) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
         }
         copy.checksum = None;
     }
+    if let Some(Command::Serve(Serve::Http(serve))) = &cli.command
+        && serve.durability.is_some()
+        && !serve.writable
+        && !is_usual(matches, "durability")
+    {
+        let text = "--durability is of uploads, which serve http takes only with --writable";
+        return Err(command.error(ErrorKind::MissingRequiredArgument, text));
+    }
     if let Some(output) = cli.output_args()
         && output.verbose > 0
         && is_usual(matches, "quiet")
@@ -477,6 +485,17 @@ mod tests {
                 .then(|| format!("TIDEGATE_{}", long.to_uppercase().replace('-', "_")));
             assert_eq!(variable, wanted, "--{long}");
         }
+    }
+
+    #[test]
+    fn the_durability_of_uploads_nobody_takes_is_refused() {
+        let line = "tidegate serve http --durability cached .";
+        let refused = super::parse(&words(line)).unwrap_err();
+        assert!(refused.to_string().contains("only with --writable"), "{refused}");
+        assert!(matches!(
+            parse(&format!("{line} --writable")).command,
+            Some(Command::Serve(Serve::Http(_)))
+        ));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) struct ServeHttpArgs {
     /// Take uploads by PUT
     #[arg(long)]
     pub(crate) writable: bool,
-    /// Answer an upload when the disk has it (synced, the default) or when it is in its place (cached)
+    /// With --writable: answer an upload when the disk has it (synced, the default) or when it is in its place (cached)
     #[arg(
         long,
         env = "TIDEGATE_DURABILITY",

@@ -65,6 +65,11 @@ fn what_the_environment_says_gives_way() {
     relay.port();
     relay.signal("TERM");
     relay.end();
+    // Of uploads that a server does not take: it goes on to what is wrong with the directory.
+    let mut serve = tidegate(["serve", "http", &place.text("nothing")]);
+    serve.env("TIDEGATE_DURABILITY", "cached");
+    let failed = run(serve);
+    assert!(failed.err.contains("cannot open the directory"), "{}", failed.err);
 }
 
 #[test]
