@@ -150,10 +150,12 @@ impl Client {
     fn body(&self, target: &Target, answer: Response<Incoming>) -> Arriving {
         let name = target.uri.to_string();
         let about = answer.extensions().get::<About>();
+        let version = answer.version();
         Arriving {
             lookout: about.map(|about| about.lookout.clone()),
             watch: None,
-            body: IncomingBody::new(answer.into_body(), u64::MAX, self.options.stall_timeout, name),
+            body: IncomingBody::new(answer.into_body(), u64::MAX, self.options.stall_timeout, name)
+                .over(version),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
@@ -27,6 +27,7 @@ pub struct IncomingBody {
     /// What is left of a frame that was larger than a read.
     left: Bytes,
     announced: Option<u64>,
+    end_is_marked: bool,
     read: u64,
     limit: u64,
     stall_timeout: Duration,
@@ -46,6 +47,7 @@ impl IncomingBody {
             announced: incoming.size_hint().exact(),
             incoming: Slot::new(incoming),
             left: Bytes::new(),
+            end_is_marked: false,
             read: 0,
             limit,
             stall_timeout,
@@ -56,6 +58,13 @@ impl IncomingBody {
             moved: None,
             name,
         }
+    }
+
+    /// Over HTTP/2 hyper takes a stream that was reset without an error, or a connection that was closed politely, for the
+    /// end of the body. It is one only if the peer has marked it.
+    pub(crate) fn over(mut self, version: Version) -> Self {
+        self.end_is_marked = version == Version::HTTP_2;
+        self
     }
 
     /// A peer that goes away is noticed also while nobody reads.
@@ -105,6 +114,9 @@ impl IncomingBody {
                     self.incoming.put(incoming);
                     return self.poll_stall(cx);
                 }
+                Poll::Ready(None) if self.end_is_marked && !incoming.is_end_stream() => {
+                    return Poll::Ready(Err(self.cut_short(ErrorKind::Truncated)));
+                }
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.failed(error))),
                 Poll::Ready(Some(Ok(frame))) => {
@@ -144,17 +156,21 @@ impl IncomingBody {
     }
 
     fn failed(&mut self, error: hyper::Error) -> EndpointError {
-        self.incoming.cut(); // whoever asks again hears no clean end
         let kind = if error.is_timeout() {
             ErrorKind::TimedOut
         } else {
             ErrorKind::Truncated
         };
+        self.cut_short(kind).caused_by(error)
+    }
+
+    fn cut_short(&mut self, kind: ErrorKind) -> EndpointError {
+        self.incoming.cut(); // whoever asks again hears no clean end
         let what = format!(
             "the body from {} was cut short after {} bytes",
             self.name, self.read
         );
-        EndpointError::new(kind, Blame::Peer, what).caused_by(error)
+        EndpointError::new(kind, Blame::Peer, what)
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EndpointError>> {

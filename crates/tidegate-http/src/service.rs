@@ -70,6 +70,7 @@ impl<H: Handler> House<H> {
         } else {
             let empty = incoming.is_end_stream();
             let mut body = IncomingBody::new(incoming, limit, self.limits.stall_timeout, peer.to_string())
+                .over(head.version)
                 .counted_by(moved.clone());
             if let Line::Two(_, breaker) = &line {
                 breaker.watch(body.slot());

@@ -13,4 +13,5 @@ mod hostile;
 mod laws;
 #[cfg(unix)]
 mod peers;
+mod polite_cuts;
 mod static_files;

@@ -1,13 +1,12 @@
 //! Static files over a real connection: ranges, validators, listings, links, siblings, uploads, and the walls.
 
 use std::fs;
-use std::path::Path;
 
 use tidegate_http::{Limits, Listings, StaticFiles, StaticOptions, Symlinks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::common::{ask, client, noise, raw, read_all, up, up_dir, within};
+use crate::common::{ask, client, noise, partials, raw, read_all, up, up_dir, within};
 
 fn site() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -536,16 +535,6 @@ async fn of_uploads_that_race_on_one_condition_one_wins() {
         assert_eq!(partials(dir.path()), 0, "those refused are gone");
     }
     server.stop().await;
-}
-
-fn partials(dir: &Path) -> usize {
-    fs::read_dir(dir)
-        .unwrap()
-        .filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            name.to_string_lossy().starts_with(".tidegate-part-")
-        })
-        .count()
 }
 
 /// The superuser may read every file: as one, this shows less than as anybody else.

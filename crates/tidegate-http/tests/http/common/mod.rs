@@ -87,6 +87,17 @@ pub(crate) async fn up_dir(dir: &Path) -> Up {
     up(StaticFiles::new(dir, options).unwrap(), Limits::default()).await
 }
 
+/// Uploads that are on their way into a directory.
+pub(crate) fn partials(dir: &Path) -> usize {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with(".tidegate-part-")
+        })
+        .count()
+}
+
 /// A handler from a closure.
 pub(crate) struct Run<F>(pub(crate) F);
 
