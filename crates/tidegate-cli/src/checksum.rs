@@ -91,7 +91,7 @@ impl Hasher {
     pub(crate) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Sha256 => Self::Sha256(sha2::Sha256::new()),
-            Kind::Blake3 => Self::Blake3(Box::new(blake3::Hasher::new())),
+            Kind::Blake3 => Self::Blake3(Box::default()),
             Kind::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
         }
     }

@@ -3,6 +3,9 @@
 //!
 //! Knows nothing that the program does not use for real copies, but for the two ends.
 
+#[cfg_attr(not(unix), path = "demo/no_pair.rs")]
+mod pair;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -114,8 +117,8 @@ struct Joined {
 /// TCP on loopback; a pair of Unix sockets where even loopback is down, as in an empty network namespace.
 async fn joined() -> Result<Joined, EndpointError> {
     match over_tcp().await {
-        Err(error) if cfg!(unix) => over_a_pair(&error),
-        result => result,
+        Err(error) => pair::joined(&error),
+        joined => joined,
     }
 }
 
@@ -131,25 +134,6 @@ async fn over_tcp() -> Result<Joined, EndpointError> {
         far: Box::new(tcp::source(far)),
         by: format!("TCP on {at}"),
     })
-}
-
-#[cfg(unix)]
-fn over_a_pair(why: &EndpointError) -> Result<Joined, EndpointError> {
-    use std::path::Path;
-
-    use tidegate_io::endpoint::unix;
-    let pair = tokio::net::UnixStream::pair();
-    let (near, far) = pair.map_err(|error| EndpointError::open("cannot make a pair of sockets", error))?;
-    Ok(Joined {
-        near: Box::new(unix::sink(near, Path::new("demo"))),
-        far: Box::new(unix::source(far, Path::new("demo"))),
-        by: format!("a pair of Unix sockets ({why})"),
-    })
-}
-
-#[cfg(not(unix))]
-fn over_a_pair(why: &EndpointError) -> Result<Joined, EndpointError> {
-    Err(why.clone())
 }
 
 async fn watch(

@@ -2,10 +2,10 @@
 //!
 //! Knows nothing of what they are for.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Raises the soft descriptor limit to the hard one and says what it is.
-#[cfg(unix)]
 pub(crate) fn raise_limit() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -17,10 +17,4 @@ pub(crate) fn raise_limit() -> u64 {
         limit.current
     };
     now.unwrap_or(1 << 20)
-}
-
-/// There is no such limit here.
-#[cfg(not(unix))]
-pub(crate) fn raise_limit() -> u64 {
-    1 << 16
 }

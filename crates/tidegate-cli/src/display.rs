@@ -202,15 +202,9 @@ fn escapes() -> Escapes {
 
 /// The terminal's width, 80 where it cannot be told.
 fn columns() -> usize {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr())
-        && size.ws_col > 0
-    {
-        return usize::from(size.ws_col);
-    }
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .filter(|columns| *columns > 0)
-        .unwrap_or(80)
+    let told = || {
+        let text = std::env::var("COLUMNS").ok()?;
+        text.parse().ok().filter(|columns| *columns > 0)
+    };
+    crate::terminal::columns().or_else(told).unwrap_or(80)
 }

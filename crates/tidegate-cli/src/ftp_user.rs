@@ -47,7 +47,7 @@ fn password(args: &FtpUserArgs) -> Result<String, Failure> {
         None => {
             let stdin = std::io::stdin();
             if stdin.is_terminal() {
-                read_unseen(&mut line)
+                crate::terminal::read_unseen(&mut line)
             } else {
                 stdin.lock().read_line(&mut line)
             }
@@ -60,27 +60,4 @@ fn password(args: &FtpUserArgs) -> Result<String, Failure> {
     } else {
         Ok(password)
     }
-}
-
-/// Reads a line from the terminal without showing it.
-#[cfg(all(feature = "ftp", unix))]
-fn read_unseen(line: &mut String) -> std::io::Result<usize> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    use std::io::BufRead;
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin)?;
-    let mut unseen = before.clone();
-    unseen.local_modes -= LocalModes::ECHO;
-    eprint!("password: ");
-    tcsetattr(&stdin, OptionalActions::Flush, &unseen)?;
-    let read = stdin.lock().read_line(line);
-    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
-    eprintln!();
-    read
-}
-
-#[cfg(all(feature = "ftp", not(unix)))]
-fn read_unseen(line: &mut String) -> std::io::Result<usize> {
-    use std::io::BufRead;
-    std::io::stdin().lock().read_line(line)
 }

@@ -3,7 +3,7 @@
 //! Knows which command was asked for; each command is a file of its own.
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "http", feature = "ftp", feature = "maildir", feature = "pb", unix)),
+    not(all(feature = "http", feature = "ftp", feature = "maildir", feature = "pb")),
     allow(
         dead_code,
         unused_imports,
@@ -18,6 +18,7 @@ mod checksum;
 mod config;
 mod copy;
 mod demo;
+#[cfg_attr(not(unix), path = "descriptors/none.rs")]
 mod descriptors;
 mod display;
 mod exit;
@@ -33,6 +34,8 @@ mod serve_cmd;
 mod settings;
 mod signals;
 mod size;
+#[cfg_attr(not(unix), path = "terminal/none.rs")]
+mod terminal;
 mod usage;
 
 use std::ffi::{OsStr, OsString};

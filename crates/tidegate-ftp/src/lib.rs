@@ -11,4 +11,7 @@ pub mod file;
 pub mod grammar;
 pub mod server;
 pub mod storage;
+#[cfg_attr(unix, path = "system/unix.rs")]
+#[cfg_attr(windows, path = "system/windows.rs")]
+mod system;
 pub mod users;

@@ -7,6 +7,8 @@
 mod error;
 mod hash;
 mod listing;
+#[cfg(unix)]
+mod modes;
 mod upload;
 
 use std::fs::File;
@@ -18,6 +20,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
 
 use crate::grammar::{Facts, Kind, VirtualPath};
+use crate::system;
 
 pub use error::StorageError;
 pub use hash::HashRange;
@@ -199,20 +202,6 @@ impl Storage {
         .await
     }
 
-    /// Sets the permission bits, without set-user-ID, set-group-ID and sticky.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    #[cfg(unix)]
-    pub async fn set_mode(&self, path: &VirtualPath, mode: u32) -> Result<(), StorageError> {
-        use cap_std::fs::{Permissions, PermissionsExt};
-        self.may_write()?;
-        let path = path.to_relative();
-        let permissions = Permissions::from_mode(mode & 0o777);
-        self.work(move |dir| Ok(dir.set_permissions(path, permissions)?))
-            .await
-    }
-
     fn may_write(&self) -> Result<(), StorageError> {
         match self.access {
             Access::Writable => Ok(()),
@@ -235,7 +224,7 @@ impl Storage {
 fn open_now(dir: &Dir, path: &Path) -> Result<Opened, StorageError> {
     let mut options = OpenOptions::new();
     options.read(true);
-    never_wait(&mut options);
+    system::never_wait(&mut options);
     let file = dir.open_with(path, &options)?.into_std();
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -248,17 +237,6 @@ fn open_now(dir: &Dir, path: &Path) -> Result<Opened, StorageError> {
         file,
         size: metadata.len(),
     })
-}
-
-/// Opening a FIFO would wait for its writer for ever.
-fn never_wait(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    {
-        use cap_std::fs::OpenOptionsExt;
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    }
-    #[cfg(not(unix))]
-    let _ = options;
 }
 
 fn facts_of(metadata: &Metadata, access: Access) -> Facts {
@@ -276,12 +254,8 @@ fn facts_of(metadata: &Metadata, access: Access) -> Facts {
         .ok()
         .and_then(|time| unix_seconds(time.into_std()));
     facts.perm = Some(perm(kind, access).to_owned());
-    #[cfg(unix)]
-    {
-        use cap_std::fs::MetadataExt;
-        facts.unix_mode = Some(metadata.mode() & 0o7777);
-        facts.unique = Some(format!("{:x}g{:x}", metadata.dev(), metadata.ino()));
-    }
+    facts.unix_mode = system::mode(metadata);
+    facts.unique = system::unique(metadata);
     facts
 }
 

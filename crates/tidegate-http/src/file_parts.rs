@@ -15,7 +15,9 @@ use bytes::Bytes;
 use tidegate::{AbortReason, FinishableConsumer, PullProducer, StopReason};
 use tidegate_io::Buffers;
 
+use crate::kernel::{PAGE_CACHE_TELLS, read_now};
 use crate::range::ByteRange;
+use crate::system::read_at;
 
 /// The chunk of one pull. 64 KiB: four frames. A chunk stays in memory until its last frame is sent, so a download that
 /// stalls holds what waits in hyper and two chunks besides; larger ones cost memory and gain nothing.
@@ -150,8 +152,7 @@ impl FileParts {
 impl PullProducer for FileParts {
     fn resume_producing(&self) {
         let Some(mut work) = self.inner.take() else { return };
-        // Elsewhere the page cache cannot be asked, and each part would be a chunk of its own.
-        let chunk = if cfg!(target_os = "linux") {
+        let chunk = if PAGE_CACHE_TELLS {
             work.read_chunk(self.inner.chunk, Wait::Never)
         } else {
             Chunk::Later
@@ -274,35 +275,6 @@ fn read_piece(file: &File, offset: u64, want: usize, wait: Wait, buffers: &mut B
     };
     buffers.learn(asked, got);
     Ok(buffer.freeze(got))
-}
-
-/// Reads what the page cache has. `WouldBlock`: it has nothing there, or the file system cannot tell.
-#[cfg(target_os = "linux")]
-fn read_now(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    use rustix::io::{Errno, ReadWriteFlags};
-    let mut slices = [io::IoSliceMut::new(space)];
-    match rustix::io::preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
-        Err(Errno::AGAIN | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        other => Ok(other?),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_now(_file: &File, _space: &mut [u8], _offset: u64) -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Reads at an offset, leaving the file's own alone: a file is shared by all who send it.
-#[cfg(unix)]
-pub(crate) fn read_at(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, space, offset)
-}
-
-#[cfg(windows)]
-pub(crate) fn read_at(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, space, offset)
 }
 
 #[cfg(test)]

@@ -19,9 +19,14 @@ mod get;
 mod hangup;
 mod incoming;
 mod io_guard;
+#[cfg_attr(not(target_os = "linux"), path = "kernel/none.rs")]
+mod kernel;
 mod limits;
 mod listener;
 pub mod listing;
+#[cfg_attr(unix, path = "local/unix.rs")]
+#[cfg_attr(not(unix), path = "local/none.rs")]
+mod local;
 pub mod negotiate;
 mod oneshot;
 mod open_files;
@@ -34,6 +39,9 @@ mod server;
 mod service;
 mod site;
 mod static_files;
+#[cfg_attr(unix, path = "system/unix.rs")]
+#[cfg_attr(windows, path = "system/windows.rs")]
+mod system;
 mod upload;
 pub mod validators;
 mod wire;

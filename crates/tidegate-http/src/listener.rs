@@ -5,17 +5,16 @@
 use std::io;
 use std::time::Duration;
 
-#[cfg(unix)]
-use tokio::net::UnixListener;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use crate::kernel::limit_unsent;
 use crate::limits::Limits;
+use crate::local::{self, LocalConnection, LocalListener};
 
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix(UnixListener),
+    Local(LocalListener),
 }
 
 /// An error of one connection is passed over; out of descriptors or memory, waiting is all one can do.
@@ -33,8 +32,7 @@ pub(crate) async fn rest_after(error: &io::Error) {
 /// A connection that belongs to no loop yet.
 pub(crate) enum Connection {
     Tcp(std::net::TcpStream, std::net::SocketAddr),
-    #[cfg(unix)]
-    Unix(std::os::unix::net::UnixStream),
+    Local(LocalConnection),
 }
 
 impl Listener {
@@ -43,21 +41,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                limit_unsent(&stream, limits);
+                limit_unsent(&stream, limits.unsent_bytes_max);
                 Ok(Connection::Tcp(stream.into_std()?, peer))
             }
-            #[cfg(unix)]
-            Self::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0.into_std()?)),
+            Self::Local(listener) => Ok(Connection::Local(local::accept(listener).await?)),
         }
     }
 }
-
-/// Failing leaves the kernel its own limits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn limit_unsent(stream: &TcpStream, limits: &Limits) {
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(limits.unsent_bytes_max);
-}
-
-/// The option is not to be had.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn limit_unsent(_stream: &TcpStream, _limits: &Limits) {}

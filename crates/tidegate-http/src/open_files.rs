@@ -19,8 +19,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use crate::file_parts::{Stamp, read_at};
+use crate::file_parts::Stamp;
 use crate::negotiate::Coding;
+use crate::system::{Marks, OPEN_FILES_TELL, inode, read_at};
 use crate::validators::Validators;
 
 /// The largest file whose bytes are kept. 16 KiB: what is sent in one frame.
@@ -89,37 +90,20 @@ struct Checked {
 struct Identity {
     size: u64,
     modified: Option<SystemTime>,
-    changed_ns: i128,
-    links: u64,
-    inode: u64,
+    marks: Marks,
 }
 
 impl Identity {
-    #[cfg(unix)]
-    fn of(metadata: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self {
-            size: metadata.len(),
-            modified: metadata.modified().ok(),
-            changed_ns: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
-            links: metadata.nlink(),
-            inode: metadata.ino(),
-        }
-    }
-
-    #[cfg(not(unix))]
     fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.len(),
             modified: metadata.modified().ok(),
-            changed_ns: 0,
-            links: 1,
-            inode: 0,
+            marks: Marks::of(metadata),
         }
     }
 
     fn validators(&self) -> Validators {
-        Validators::of_file(self.size, self.modified, self.inode)
+        Validators::of_file(self.size, self.modified, self.marks.inode)
     }
 }
 
@@ -127,16 +111,6 @@ impl Identity {
 pub(crate) fn validators(metadata: &cap_std::fs::Metadata) -> Validators {
     let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
     Validators::of_file(metadata.len(), modified, inode(metadata))
-}
-
-#[cfg(unix)]
-fn inode(metadata: &cap_std::fs::Metadata) -> u64 {
-    cap_std::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_metadata: &cap_std::fs::Metadata) -> u64 {
-    0
 }
 
 /// What an answer about a file says of it besides what the file itself tells.
@@ -328,8 +302,8 @@ impl OpenFiles {
     /// A file was put in place: whoever asks from now on gets it.
     pub(crate) fn put_in_place(&self) {
         self.puts.fetch_add(1, Ordering::AcqRel);
-        if cfg!(not(unix)) {
-            // There an open file does not tell that another was renamed over it.
+        if !OPEN_FILES_TELL {
+            // Here an open file does not tell that another was renamed over it.
             self.clear();
         }
     }

@@ -3,8 +3,9 @@
 //! Knows nothing of the file system: what it lets through has no `..`, no root, no drive and no hidden separator, and
 //! the directory handle it is opened under refuses to leave the root once more.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
+
+use crate::system::file_name;
 
 /// Names that begin so are uploads under way: never served, never taken as a target.
 pub const PARTIAL_PREFIX: &str = ".tidegate-part-";
@@ -104,35 +105,6 @@ const fn hex(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps)]
-fn file_name(name: Vec<u8>) -> Result<OsString, BadPath> {
-    use std::os::unix::ffi::OsStringExt;
-    Ok(OsString::from_vec(name))
-}
-
-/// On Windows a colon opens a drive or a stream, and some names are devices in every directory.
-#[cfg(not(unix))]
-fn file_name(name: Vec<u8>) -> Result<OsString, BadPath> {
-    const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "COM", "LPT"];
-    let name = String::from_utf8(name).map_err(|_| BadPath::Name)?;
-    let stem = name
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .trim_end()
-        .to_ascii_uppercase();
-    let device = DEVICES.iter().any(|device| {
-        stem.strip_prefix(device)
-            .is_some_and(|rest| rest.chars().all(|digit| digit.is_ascii_digit()))
-    });
-    let bad = |letter: char| letter.is_control() || r#"<>:"|?*"#.contains(letter);
-    if device || name.contains(bad) || name.ends_with(['.', ' ']) {
-        return Err(BadPath::Name);
-    }
-    Ok(name.into())
 }
 
 #[cfg(test)]

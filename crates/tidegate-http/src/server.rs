@@ -14,8 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_io::EndpointError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-#[cfg(unix)]
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -29,10 +27,9 @@ use crate::exchange::{Handler, Line, Peer, Streams};
 use crate::io_guard::{Guarded, KillSwitch};
 use crate::limits::Limits;
 use crate::listener::{Connection, Listener, rest_after};
+use crate::local;
 use crate::opening::{Opening, read_opening};
 use crate::service::Service;
-#[cfg(unix)]
-use crate::wire::UnixWire;
 use crate::wire::{TcpWire, Watch, Wire};
 
 /// A server that is bound and not yet running.
@@ -73,18 +70,7 @@ impl Server {
         Self::new(Listener::Tcp(listener))
     }
 
-    /// Listens on a Unix socket.
-    ///
-    /// # Errors
-    /// The path cannot be bound.
-    #[cfg(unix)]
-    pub fn bind_unix(path: &std::path::Path) -> Result<Self, EndpointError> {
-        let listener = UnixListener::bind(path)
-            .map_err(|error| EndpointError::open(format!("cannot listen on {}", path.display()), error))?;
-        Ok(Self::new(Listener::Unix(listener)))
-    }
-
-    fn new(listener: Listener) -> Self {
+    pub(crate) fn new(listener: Listener) -> Self {
         Self {
             listener,
             limits: Limits::default(),
@@ -125,8 +111,7 @@ impl Server {
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
         match &self.listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            #[cfg(unix)]
-            Listener::Unix(_) => None,
+            Listener::Local(_) => None,
         }
     }
 
@@ -217,13 +202,8 @@ impl<H: Handler> House<H> {
                 }
                 Err(error) => error,
             },
-            #[cfg(unix)]
-            Connection::Unix(stream) => match UnixStream::from_std(stream) {
-                Ok(stream) => {
-                    return self
-                        .serve_wire(UnixWire::from(stream), Peer::Local, (moved, drained))
-                        .await;
-                }
+            Connection::Local(stream) => match local::wire(stream) {
+                Ok(wire) => return self.serve_wire(wire, Peer::Local, (moved, drained)).await,
                 Err(error) => error,
             },
         };

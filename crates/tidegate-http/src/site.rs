@@ -110,11 +110,7 @@ impl Shared {
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true);
         // A FIFO must not hold us up: it is refused once it is open.
-        #[cfg(unix)]
-        {
-            use cap_std::fs::OpenOptionsExt as _;
-            options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        }
+        crate::system::never_wait(&mut options);
         Ok(self.root.open_with(path, &options)?.into_std())
     }
 

@@ -20,6 +20,7 @@ use crate::exchange::{Answer, plain};
 use crate::incoming::IncomingBody;
 use crate::path::PARTIAL_PREFIX;
 use crate::static_files::failed;
+use crate::system::sync_folder;
 
 /// The most bytes gathered for one write. 512 KiB: with what is being written meanwhile, the default `chunk` of the marks.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -144,19 +145,6 @@ impl Drop for Partial {
             tracing::warn!(%error, partial = name, "cannot remove an upload that was cut short");
         }
     }
-}
-
-/// The new name is on the disk only when its directory is.
-#[cfg(unix)]
-fn sync_folder(folder: &Dir) -> io::Result<()> {
-    // The handle itself may be one that is only good for looking up names.
-    folder.open(".")?.sync_all()
-}
-
-/// Elsewhere a directory cannot be synced.
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Dir) -> io::Result<()> {
-    Ok(())
 }
 
 fn write_all(mut file: &File, mut batch: Held) -> io::Result<()> {

@@ -14,8 +14,6 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, tcp};
-#[cfg(unix)]
-use tokio::net::{UnixStream, unix};
 
 /// Resolves when the peer has reset the connection. Keeps the connection open as long as it is there.
 pub(crate) type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -192,7 +190,6 @@ halved!(
 );
 
 #[cfg(unix)]
-halved!(
-    /// A connection of a server over a Unix socket.
-    UnixWire, UnixStream, unix
-);
+mod unix;
+#[cfg(unix)]
+pub(crate) use self::unix::UnixWire;

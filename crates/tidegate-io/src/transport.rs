@@ -107,14 +107,6 @@ impl Listen for tcp::Listener {
     }
 }
 
-#[cfg(unix)]
-impl Listen for crate::endpoint::unix::Listener {
-    async fn next(&self) -> Result<Duplex, EndpointError> {
-        let stream = self.accept().await?;
-        Ok(crate::endpoint::unix::duplex(stream, self.path()))
-    }
-}
-
 /// Gives every connection that comes a protocol of `factory`'s, each in a task of its own. The factory is told the
 /// peer's name; with `None` it refuses the connection, which is logged.
 ///

@@ -13,7 +13,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::mailbox::{Mailbox, sync_directory};
+use crate::mailbox::Mailbox;
+use crate::renaming::rename_without_replacing;
+use crate::system::{keep_file_private, sync_directory};
 use crate::{MaildirError, Normaliser, Options, Target, UniqueName};
 
 /// How often another unique name is tried before giving up.
@@ -163,8 +165,7 @@ fn create_in_tmp(tmp: &Path) -> Result<(PathBuf, File), MaildirError> {
         let path = tmp.join(fresh_name().to_string());
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        keep_file_private(&mut options);
         match options.open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = (path, error),
@@ -185,17 +186,6 @@ fn move_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
             _ => second,
         }),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn rename_without_replacing(_from: &Path, _to: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A name no other delivery of this process, this host or an earlier life of this process id has.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What stands between the unique name and `2,FLAGS`. A colon, but for Windows, which has none in file names.
-pub const INFO_SEPARATOR: char = if cfg!(windows) { ';' } else { ':' };
+pub const INFO_SEPARATOR: char = crate::system::INFO_SEPARATOR;
 
 /// The flags of a message in `cur/`: Draft, Flagged, Passed, Replied, Seen, Trashed, and a reader's own keywords `a` to `z`.
 ///

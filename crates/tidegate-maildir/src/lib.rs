@@ -33,7 +33,12 @@ mod lines;
 mod mailbox;
 mod name;
 mod options;
+#[cfg_attr(not(target_os = "linux"), path = "renaming/none.rs")]
+mod renaming;
 mod sink;
+#[cfg_attr(unix, path = "system/unix.rs")]
+#[cfg_attr(windows, path = "system/windows.rs")]
+mod system;
 
 pub use append::{Delivering, append};
 pub use error::MaildirError;

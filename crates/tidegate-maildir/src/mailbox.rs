@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::system::{keep_directory_private, sync_directory};
 use crate::{Create, Folder, MaildirError};
 
 /// The three directories of a mailbox or subfolder.
@@ -124,15 +125,6 @@ impl Mailbox {
 fn create_private_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    keep_directory_private(&mut builder);
     builder.create(path)
-}
-
-/// Makes the entries of a directory durable. Windows has no such call: its file systems journal them.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(windows) {
-        return Ok(());
-    }
-    fs::File::open(path)?.sync_all()
 }

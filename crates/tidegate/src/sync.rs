@@ -33,6 +33,10 @@ pub(crate) struct ThreadId(usize);
 /// The thread that calls.
 #[cfg(not(loom))]
 #[inline]
+#[allow(
+    clippy::missing_const_for_thread_local,
+    reason = "it is one; for Windows clippy overlooks that"
+)]
 pub(crate) fn here() -> ThreadId {
     std::thread_local! {
         static PLACE: u8 = const { 0 };

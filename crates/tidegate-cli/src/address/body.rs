@@ -6,7 +6,7 @@ use super::error::{AddressError, error};
 use super::grammar::Place;
 use super::options::unescape;
 use super::table::{Row, Scheme, Shape};
-use super::windows;
+use super::{pipe_name::pipe_name, system};
 
 pub(super) struct Body<'a> {
     pub(super) row: &'static Row,
@@ -51,10 +51,8 @@ impl Body<'_> {
         };
         let path = self.unescape(body)?;
         Ok(Place::Path(match self.row.scheme {
-            Scheme::NamedPipe | Scheme::NamedPipeListen => {
-                windows::pipe_name(&path, self.start, self.text).into()
-            }
-            Scheme::File if slashes && cfg!(windows) => windows::path_of_url(&path).into(),
+            Scheme::NamedPipe | Scheme::NamedPipeListen => pipe_name(&path, self.start, self.text).into(),
+            Scheme::File if slashes => system::path_of_url(&path).into(),
             _ => path.into(),
         }))
     }
@@ -67,23 +65,10 @@ impl Body<'_> {
     }
 
     fn command(&self) -> Result<Place, AddressError> {
-        if cfg!(windows) {
-            return match windows::words(self.body) {
-                Ok(words) if words.is_empty() => Err(self.wrong(0, "the command is missing")),
-                Ok(words) => Ok(Place::Command(words)),
-                Err(at) => {
-                    let hint = "exec:findstr \"two words\"".into();
-                    Err(self.hinted(at, "this quote is never closed", hint))
-                }
-            };
-        }
-        match shell_words::split(self.body) {
+        match system::words(self.body) {
             Ok(words) if words.is_empty() => Err(self.wrong(0, "the command is missing")),
             Ok(words) => Ok(Place::Command(words)),
-            Err(_) => {
-                let at = self.body.rfind(['"', '\'']).unwrap_or(self.body.len());
-                Err(self.hinted(at, "this quote is never closed", "exec:printf 'two words'".into()))
-            }
+            Err(at) => Err(self.hinted(at, "this quote is never closed", system::QUOTED.into())),
         }
     }
 

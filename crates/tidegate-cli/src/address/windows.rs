@@ -1,6 +1,9 @@
-//! How Windows writes what addresses hold: command lines, drive letters, names of pipes.
+//! How Windows writes what addresses hold: command lines and drive letters.
 //!
 //! Pure, and tested on every system. Knows nothing of opening.
+
+/// A command with a quoted word, for hints.
+pub(super) const QUOTED: &str = "exec:findstr \"two words\"";
 
 /// Splits a command line as Microsoft's C runtime does: quotes keep words together, and a backslash is itself unless a
 /// quote follows. (Microsoft: "Parsing C command-line arguments", the rules since 2008.)
@@ -52,14 +55,6 @@ pub(super) fn path_of_url(path: &str) -> &str {
     drive.unwrap_or(path)
 }
 
-/// The slashes of `npipe://./pipe/x` belong to the name; those of `npipe://x` do not.
-pub(super) fn pipe_name(path: &str, start: usize, text: &str) -> String {
-    match text[..start].ends_with("//") && path.contains('/') {
-        true => format!("//{path}"),
-        false => path.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -88,6 +83,7 @@ mod tests {
             assert_eq!(words(line).unwrap(), expected, "{line}");
         }
         assert_eq!(words(r#"x "open"#), Err(2));
+        assert_eq!(words(QUOTED).unwrap().len(), 2);
     }
 
     #[test]
@@ -95,12 +91,5 @@ mod tests {
         assert_eq!(path_of_url("/C:/a b"), "C:/a b");
         assert_eq!(path_of_url("/tmp/x"), "/tmp/x");
         assert_eq!(path_of_url("/"), "/");
-    }
-
-    #[test]
-    fn a_pipes_name_keeps_its_slashes() {
-        assert_eq!(pipe_name("./pipe/x", 8, "npipe://./pipe/x"), "//./pipe/x");
-        assert_eq!(pipe_name(r"\\.\pipe\x", 6, r"npipe:\\.\pipe\x"), r"\\.\pipe\x");
-        assert_eq!(pipe_name("x", 6, "npipe:x"), "x");
     }
 }

@@ -144,7 +144,6 @@ impl Sink for FtpSink {
         self.sent += bytes;
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: tidegate_io::LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.state {
             State::Moving(both) => both.1.poll_lane(cx, tokio::io::Interest::WRITABLE, op),

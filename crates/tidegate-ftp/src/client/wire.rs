@@ -12,7 +12,7 @@ use suppaftp::FtpError;
 use suppaftp::Status;
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsFtpStream, AsyncRustlsStream, TransferStream};
 use suppaftp::types::{Mode, Response};
-use tidegate_io::{Blame, EndpointError, ErrorKind, LaneEnd, LaneKind};
+use tidegate_io::{AfterAbort, Blame, EndpointError, ErrorKind, LaneEnd, LaneKind, LaneOp, lane_fd};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -277,33 +277,22 @@ impl Transfer {
     }
 
     pub(super) fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        #[cfg(unix)]
-        {
-            use std::os::fd::AsFd;
-            self.plain().map(|tcp| LaneEnd {
-                kind: LaneKind::Socket,
-                fd: tcp.as_fd(),
-                offset: 0,
-                after_abort: tidegate_io::AfterAbort::Stays,
-            })
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = LaneKind::Socket;
-            None
-        }
+        Some(LaneEnd {
+            kind: LaneKind::Socket,
+            fd: lane_fd(self.plain()?)?,
+            offset: 0,
+            after_abort: AfterAbort::Stays,
+        })
     }
 
-    #[cfg(unix)]
     pub(super) fn poll_lane(
         &mut self,
         cx: &mut Context<'_>,
         interest: Interest,
-        op: tidegate_io::LaneOp<'_>,
+        op: LaneOp<'_>,
     ) -> Poll<io::Result<usize>> {
-        use std::os::fd::AsFd;
         self.hangup = None;
-        let Some(tcp) = self.plain() else {
+        let Some((tcp, fd)) = self.plain().and_then(|tcp| Some((tcp, lane_fd(tcp)?))) else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
         loop {
@@ -312,7 +301,7 @@ impl Transfer {
             } else {
                 ready!(tcp.poll_write_ready(cx))?;
             }
-            match tcp.try_io(interest, || op(tcp.as_fd())) {
+            match tcp.try_io(interest, || op(fd)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),

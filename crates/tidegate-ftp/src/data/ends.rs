@@ -153,7 +153,6 @@ impl Source for DataSource {
         }
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: tidegate_io::LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.from {
             From::Plain(source) => source.poll_lane(cx, op),
@@ -299,7 +298,6 @@ impl Sink for DataSink {
         }
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, cx: &mut Context<'_>, op: tidegate_io::LaneOp<'_>) -> Poll<io::Result<usize>> {
         match &mut self.to {
             To::Plain(sink) => sink.poll_lane(cx, op),

@@ -2,8 +2,10 @@
 //!
 //! Refuses to know whether anything is there, and what a link points to: the storage does, and has its own guard.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
+
+use crate::system::ANY_NAME_GOES;
+pub use crate::system::os_name;
 
 /// An absolute path inside a user's root: plain names, no `.` and no `..`.
 ///
@@ -118,19 +120,6 @@ impl VirtualPath {
     }
 }
 
-/// A name from the wire as the system has it.
-#[cfg(unix)]
-pub fn os_name(name: &[u8]) -> OsString {
-    use std::os::unix::ffi::OsStringExt;
-    OsString::from_vec(name.to_vec())
-}
-
-/// A name from the wire as the system has it.
-#[cfg(not(unix))]
-pub fn os_name(name: &[u8]) -> OsString {
-    String::from_utf8_lossy(name).into_owned().into()
-}
-
 /// A name of the system as it goes on the wire.
 pub fn wire_name(name: &std::ffi::OsStr) -> Vec<u8> {
     name.as_encoded_bytes().to_vec()
@@ -138,7 +127,7 @@ pub fn wire_name(name: &std::ffi::OsStr) -> Vec<u8> {
 
 fn is_name(name: &[u8]) -> bool {
     let plain = !name.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
-    plain && (cfg!(unix) || is_windows_name(name))
+    plain && (ANY_NAME_GOES || is_windows_name(name))
 }
 
 fn is_windows_name(name: &[u8]) -> bool {

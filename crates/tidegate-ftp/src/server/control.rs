@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::grammar::{LineError, Lines, Reply};
+use crate::system::keep_urgent_in_line;
 
 /// Read at once; on the stack, so that a session that waits holds no buffer.
 const READ_BYTES: usize = 1024;
@@ -38,9 +39,7 @@ enum Stream {
 impl Control {
     pub(crate) fn new(stream: TcpStream, line_bytes_max: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        // Clients send the end of ABOR as urgent data; without this the system would take that byte out of the line.
-        #[cfg(unix)]
-        socket2::SockRef::from(&stream).set_out_of_band_inline(true)?;
+        keep_urgent_in_line(&stream)?;
         Ok(Self {
             stream: Stream::Plain(stream),
             lines: Lines::new(line_bytes_max),

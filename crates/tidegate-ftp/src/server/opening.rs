@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::system::allow_rebinding;
+
 /// How the next data connection is to be opened.
 #[derive(Debug, Default)]
 pub(crate) enum Plan {
@@ -71,9 +73,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    #[cfg(unix)]
     if address.port() != 0 {
-        socket.set_reuseaddr(true)?;
+        allow_rebinding(&socket)?;
     }
     socket.bind(address)?;
     socket.listen(2)

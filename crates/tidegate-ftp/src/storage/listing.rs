@@ -18,6 +18,7 @@ use super::{Access, StorageError, facts_of, unix_seconds};
 use crate::grammar::path::wire_name;
 use crate::grammar::time::format_list_date;
 use crate::grammar::{FactSet, Facts, Kind, VirtualPath};
+use crate::system::links;
 
 const BATCH_BYTES: usize = 32 * 1024;
 
@@ -252,16 +253,6 @@ impl Walk {
         let mode = mode_letters(facts.unix_mode.unwrap_or(0o644));
         format!("{letter}{mode} {links:3} ftp      ftp      {size:12} {date} ")
     }
-}
-
-#[cfg(unix)]
-fn links(metadata: &Metadata) -> u64 {
-    cap_std::fs::MetadataExt::nlink(metadata)
-}
-
-#[cfg(not(unix))]
-fn links(_: &Metadata) -> u64 {
-    1
 }
 
 fn mode_letters(mode: u32) -> String {

@@ -19,12 +19,16 @@ use bytes::Bytes;
 use cap_std::fs::Dir;
 use tidegate::AbortReason;
 use tidegate_io::endpoint::file::Durability;
-use tidegate_io::{Blame, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, LaneKind, Sink};
+use tidegate_io::{
+    AfterAbort, Blame, Confirmation, EndpointError, ErrorKind, Held, LaneEnd, LaneJob, LaneKind, Sink,
+    lane_fd,
+};
 use tokio::task::JoinHandle;
 
 use self::place::{Place, commit};
 use super::StorageError;
 use crate::grammar::VirtualPath;
+use crate::system::write_at;
 
 pub(crate) use names::is_our_name;
 pub use names::partial_name;
@@ -230,34 +234,27 @@ impl Sink for Upload {
     }
 
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
-        #[cfg(unix)]
-        {
-            use std::os::fd::AsFd;
-            self.job.is_none().then(|| LaneEnd {
-                kind: LaneKind::File,
-                fd: self.file.as_fd(),
-                offset: self.offset,
-                after_abort: tidegate_io::AfterAbort::Stays,
-            })
+        if self.job.is_some() {
+            return None;
         }
-        #[cfg(not(unix))]
-        {
-            let _ = LaneKind::File;
-            None
-        }
+        Some(LaneEnd {
+            kind: LaneKind::File,
+            fd: lane_fd(&*self.file)?,
+            offset: self.offset,
+            after_abort: AfterAbort::Stays,
+        })
     }
 
-    #[cfg(unix)]
     fn poll_lane_job(
         &mut self,
         cx: &mut Context<'_>,
-        job: &mut dyn FnMut() -> tidegate_io::LaneJob,
+        job: &mut dyn FnMut() -> LaneJob,
     ) -> Poll<io::Result<usize>> {
         if self.job.is_none() {
             let (file, offset, job) = (Arc::clone(&self.file), self.offset, job());
-            self.job = Some(tokio::task::spawn_blocking(move || {
-                use std::os::fd::AsFd;
-                Ok(job(file.as_fd(), offset)?)
+            self.job = Some(tokio::task::spawn_blocking(move || match lane_fd(&*file) {
+                Some(fd) => Ok(job(fd, offset)?),
+                None => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
             }));
         }
         // A failure comes again, under its own name, when the same bytes are written the other way.
@@ -300,14 +297,4 @@ fn write_all_at<'a>(
         }
     }
     Ok(written)
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }

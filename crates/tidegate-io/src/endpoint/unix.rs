@@ -158,3 +158,9 @@ async fn is_stale(path: &Path) -> bool {
         && matches!(UnixStream::connect(path).await,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
+
+impl crate::transport::Listen for Listener {
+    async fn next(&self) -> Result<Duplex, EndpointError> {
+        Ok(duplex(self.accept().await?, self.path()))
+    }
+}

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::{Lane, LaneChoice, Sink, Source};
 
 #[derive(Debug, Default)]
-pub(crate) struct Kernel;
+pub(crate) struct Kernel {}
 
 #[derive(Debug)]
 #[allow(dead_code, reason = "the steps of lanes that other systems have")]

@@ -330,7 +330,8 @@ async fn case_b20_lists_are_writes_like_any_other() {
 async fn a_dead_device_stops_its_producer_and_queues_nothing() {
     let (pipe, far_pipe) = pair().await;
     let (stream, resetting) = reset::connected();
-    let sinks: [(Box<dyn Sink + Send>, Box<dyn FnOnce()>); 2] = [
+    type Death = Box<dyn FnOnce()>;
+    let sinks: [(Box<dyn Sink + Send>, Death); 2] = [
         (Box::new(npipe::sink(pipe)), Box::new(move || drop(far_pipe))),
         (Box::new(tcp::sink(stream)), Box::new(move || resetting.reset())),
     ];

@@ -1,5 +1,10 @@
 //! `SITE` (RFC 959 §4.1.3): `SITE CHMOD`, where it was allowed, and nothing else.
 
+#[cfg_attr(unix, path = "site/unix.rs")]
+#[cfg_attr(not(unix), path = "site/none.rs")]
+mod change;
+
+use self::change::change;
 use crate::grammar::Reply;
 use crate::server::SiteChmod;
 use crate::server::session::{Answer, Session};
@@ -30,23 +35,6 @@ fn parse_mode(word: &[u8]) -> Option<u32> {
         b'0'..=b'7' => Some(mode * 8 + u32::from(digit - b'0')),
         _ => None,
     })
-}
-
-#[cfg(unix)]
-async fn change(session: &Session, argument: &[u8], mode: u32) -> Answer {
-    let path = match session.path(argument) {
-        Ok(path) => path,
-        Err(reply) => return reply.into(),
-    };
-    match session.storage().set_mode(&path, mode).await {
-        Ok(()) => Reply::new(200, "Mode set").into(),
-        Err(error) => crate::server::failure::refused(argument, &error).into(),
-    }
-}
-
-#[cfg(not(unix))]
-async fn change(_: &Session, _: &[u8], _: u32) -> Answer {
-    Reply::new(502, "This system has no such modes").into()
 }
 
 #[cfg(test)]

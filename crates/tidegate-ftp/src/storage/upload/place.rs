@@ -14,6 +14,7 @@ use tidegate_io::endpoint::file::Durability;
 
 use super::Partial;
 use crate::storage::StorageError;
+use crate::system::sync_directory;
 
 /// What has to be done with the file at the end.
 #[derive(Clone, Debug)]
@@ -85,18 +86,6 @@ pub(super) fn commit(
             as_far_as_folders_sync(sync_directory(&dir))?;
         }
     }
-    Ok(())
-}
-
-/// Opens the directory once more: a handle to walk with (`O_PATH`) syncs nothing.
-#[cfg(unix)]
-fn sync_directory(dir: &Dir) -> io::Result<()> {
-    dir.open(".")?.sync_all()
-}
-
-/// Elsewhere a directory has nothing to sync.
-#[cfg(not(unix))]
-fn sync_directory(_dir: &Dir) -> io::Result<()> {
     Ok(())
 }
 

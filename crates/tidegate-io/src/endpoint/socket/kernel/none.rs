@@ -8,7 +8,7 @@ use crate::RunAhead;
 
 /// A receive queue that the system alone sizes.
 #[derive(Default)]
-pub(crate) struct ReceiveBound;
+pub(crate) struct ReceiveBound {}
 
 impl ReceiveBound {
     pub(crate) fn set(&self, _socket: &SockRef<'_>, _ahead: RunAhead) {}
