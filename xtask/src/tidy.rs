@@ -1,6 +1,9 @@
-//! The checks no compiler makes: opening lines, leftovers, long functions, paths of somebody's machine, the changelog.
+//! The checks no compiler makes: opening lines, leftovers, long functions, conditions on the system, paths of somebody's
+//! machine, the changelog.
 //!
 //! Knows the shape of source files, and nothing of what they do.
+
+mod borders;
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,6 +29,9 @@ pub(crate) fn run() -> Result<()> {
         opening_line(&name, &text, &mut wrong);
         leftovers(&name, &text, &mut wrong);
         long_functions(&name, &text, &mut wrong);
+        if name.starts_with("crates/") && name.contains("/src/") {
+            borders::scattered(&name, &text, &mut wrong);
+        }
     }
     for file in &files {
         machine_paths(file, &mut wrong);
