@@ -83,11 +83,11 @@ const BENCHES: &[Bench] = &[
         [330, 75],
         long_link::long_link,
     ),
-    bench("http", "small files over HTTP", [115, 40], web::small),
+    bench("http", "small files over HTTP", [180, 110], web::small),
     bench(
         "http-big",
         "a large file down and up over HTTP",
-        [100, 50],
+        [200, 110],
         web::big,
     ),
     bench("ftp", "a large file down and up over FTP", [90, 20], ftp::bulk),

@@ -47,7 +47,7 @@ impl Table {
         columns.map(Vec::len).max().unwrap_or(0)
     }
 
-    /// One round's figures of one contestant.
+    /// One round's figures of one contestant; what was not measured is NaN and left out of the median.
     pub(crate) fn add(&mut self, name: &str, figures: &[f64]) {
         let at = self
             .rows
@@ -61,7 +61,7 @@ impl Table {
         let shown: Vec<String> = figures.iter().map(|figure| format!("{figure:.3}")).collect();
         println!("  {}: {name}: {}", self.title, shown.join("  "));
         for (column, figure) in self.rows[at].1.iter_mut().zip(figures) {
-            column.push(*figure);
+            column.extend(figure.is_finite().then_some(*figure));
         }
     }
 
@@ -139,6 +139,7 @@ mod tests {
         let mut table = Table::new("t", &["GiB/s"], "GiB/s");
         table.add("ours", &[f64::NAN]);
         table.add("a | b", &[1.0]);
+        table.add("a | b", &[f64::NAN]);
         let text = table.markdown();
         assert!(text.contains("| ours | – | – |"), "{text}");
         assert!(text.contains("| a \\| b | 1.000 | – |"), "{text}");

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::rig::{self, Guard};
 use super::table::Table;
-use crate::shell::{find, output, peers_dir};
+use crate::shell::{find, output, peers_dir, root};
 
 /// Downloads that go on slowly while small files are asked for.
 const SLOW: usize = 100;
@@ -170,7 +170,8 @@ fn twisted(dir: &Path, port: u16) -> Result<Guard> {
     Guard::start(command.stdout(Stdio::null()))
 }
 
-/// Small files, keep-alive, two wrk threads and 64 connections.
+/// Small files, keep-alive, two wrk threads and 64 connections: as many requests as there can be, and at a pace that leaves
+/// the processor idle now and then.
 pub(crate) fn small() -> Result<Table> {
     let mut table = Table::new(
         "HTTP: 1 KiB file under wrk",
@@ -178,32 +179,52 @@ pub(crate) fn small() -> Result<Table> {
             "requests/s",
             "p99 ms",
             "p99 ms beside 100 slow downloads",
-            "beside ÷ alone",
+            "p99 ms, paced",
+            "p99 ms, paced, beside 100 slow downloads",
         ],
         "requests/s",
     );
     let dir = site()?;
-    for _ in 0..rig::rounds_or(3, 1) {
-        for server in servers() {
-            table.add_or_tell(server.name, small_round(&server, &dir));
+    let mut servers = servers();
+    for _ in 0..rig::rounds_or(5, 3) {
+        for server in &servers {
+            table.add_or_tell(server.name, small_round(server, &dir));
         }
+        // Whoever comes after whom is somebody else each time.
+        servers.rotate_left(1);
     }
     Ok(table)
 }
 
-fn small_round(server: &Server, dir: &Path) -> Result<[f64; 4]> {
+fn small_round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
     let port = rig::free_port()?;
     let _guard = (server.start)(dir, port)?;
     rig::listening(port)?;
-    let (rate, p99) = wrk(port)?;
+    let (rate, p99) = wrk(port, Pace::Any)?;
+    let (_, paced) = wrk(port, Pace::Slow)?;
     let _slow = slow_downloads(port)?;
-    let (_, beside) = wrk(port)?;
-    Ok([rate, p99, beside, beside / p99])
+    let (_, beside) = wrk(port, Pace::Any)?;
+    let (_, paced_beside) = wrk(port, Pace::Slow)?;
+    Ok([rate, p99, beside, paced, paced_beside])
 }
 
-fn wrk(port: u16) -> Result<(f64, f64)> {
+/// How soon a connection of wrk asks again.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// At once: the processors are never idle, and the slowest answers waited for one.
+    Any,
+    /// After a rest.
+    Slow,
+}
+
+fn wrk(port: u16, pace: Pace) -> Result<(f64, f64)> {
     let url = format!("http://127.0.0.1:{port}/small.txt");
-    let text = output(Command::new("wrk").args(["-t2", "-c64", "-d2s", "--latency", &url]))?;
+    let mut command = Command::new("wrk");
+    command.args(["-t2", "-c64", "-d1s", "--latency"]);
+    if let Pace::Slow = pace {
+        command.arg("-s").arg(root().join("xtask/bench/pace.lua"));
+    }
+    let text = output(command.arg(&url))?;
     let after = |label: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(label))?;
         line.split_whitespace().last().map(str::to_owned)
@@ -268,15 +289,33 @@ pub(crate) fn big() -> Result<Table> {
     let title = format!("HTTP: {} MiB", rig::served_mib());
     let mut table = Table::new(&title, columns, "GET GiB/s");
     let dir = site()?;
-    for _ in 0..rig::rounds_or(3, 2) {
-        for server in servers() {
-            table.add_or_tell(server.name, big_round(&server, &dir));
+    let mut servers = servers();
+    for round in 0..rig::rounds_or(5, 5) {
+        let memory = if round < MEMORY_ROUNDS {
+            Memory::Seen
+        } else {
+            Memory::Passed
+        };
+        for server in &servers {
+            table.add_or_tell(server.name, big_round(server, &dir, memory));
         }
+        servers.rotate_left(1);
     }
+    clear_uploads(&dir);
     Ok(table)
 }
 
-fn big_round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
+/// Rounds that also look at memory, which takes three seconds a server and hardly swings.
+const MEMORY_ROUNDS: usize = 2;
+
+/// Whether a round looks at memory.
+#[derive(Clone, Copy)]
+enum Memory {
+    Seen,
+    Passed,
+}
+
+fn big_round(server: &Server, dir: &Path, memory: Memory) -> Result<[f64; 5]> {
     let port = rig::free_port()?;
     let guard = (server.start)(dir, port)?;
     rig::listening(port)?;
@@ -289,12 +328,17 @@ fn big_round(server: &Server, dir: &Path) -> Result<[f64; 5]> {
                 .arg(format!("http://127.0.0.1:{port}/{path}")),
         )?;
     }
-    let peak = slow_peak_kib(&guard, port)?;
+    let peak = match memory {
+        Memory::Seen => slow_peak_kib(&guard, port)?,
+        Memory::Passed => f64::NAN,
+    };
     let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
     let put = |fate| {
-        let rate = upload(server, (dir, port), fate);
-        clear_uploads(dir)?;
-        rate
+        clear_uploads(dir);
+        if !matches!((fate, server.uploads), (Fate::Dropped, _) | (_, Uploads::None)) {
+            super::bulk::touch_memory(&dir.join("up.bin"), rig::served_bytes())?;
+        }
+        upload(server, (dir, port), fate)
     };
     let (dropped, cached, synced) = (put(Fate::Dropped)?, put(Fate::Cached)?, put(Fate::Synced)?);
     Ok([get, dropped, cached, synced, peak])
@@ -321,12 +365,11 @@ fn upload(server: &Server, (dir, port): (&Path, u16), fate: Fate) -> Result<f64>
     }
 }
 
-/// Every upload to a file is a new file on a disk that owes nothing.
-fn clear_uploads(dir: &Path) -> Result<()> {
+/// Every upload to a file is a new file.
+fn clear_uploads(dir: &Path) {
     for left in ["up.bin", "file.bin", "synced.bin", "bound.bin"] {
         let _ = fs::remove_file(dir.join(left));
     }
-    rig::sync(dir)
 }
 
 /// One exchange of the large file's bytes by the C client, in GiB/s.
