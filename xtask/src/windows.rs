@@ -1,5 +1,5 @@
 //! Building for Windows and running the tests there, under wine: Debian's own compiler with its std sources, mingw's
-//! linker, and one small library that this wine lacks.
+//! linker, and one small library that this wine lacks. Its clippy looks at our crates while it compiles them.
 //!
 //! Knows nothing of what differs between the systems: the crates' `cfg`s do.
 
@@ -17,11 +17,12 @@ use self::binaries::Binary;
 use crate::peers::{apt, apt_update};
 use crate::shell::{self, find, peers_required, root, succeeds, target};
 
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "gcc-mingw-w64-x86-64",
     "rustc-web",
     "cargo-web",
     "rust-web-src",
+    "rust-web-clippy",
     "wine64",
 ];
 const TRIPLE: &str = "x86_64-pc-windows-gnu";
@@ -168,7 +169,7 @@ fn cargo_for_windows(verb: &str) -> Command {
         "profile.dev.package.\"*\".opt-level=0",
         "--config",
         "profile.dev.debug=false",
-        // As everywhere: a warning of ours is an error.
+        // As everywhere: a warning of ours is an error, the compiler's and clippy's.
         "--config",
         "build.warnings=\"deny\"",
     ]);
@@ -178,6 +179,8 @@ fn cargo_for_windows(verb: &str) -> Command {
     command
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTDOC", "/usr/bin/rustdoc")
+        // A compiler that lints: checking apart from compiling would do the dependencies once more.
+        .env("RUSTC_WORKSPACE_WRAPPER", "/usr/bin/clippy-driver")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_TARGET_DIR", target().join("windows"));

@@ -35,6 +35,7 @@ impl Ending {
 }
 
 /// What a signal asks for.
+#[allow(dead_code, reason = "not every system tells all of them")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wish {
     End(Ending),

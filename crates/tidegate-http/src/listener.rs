@@ -14,6 +14,7 @@ use crate::local::{self, LocalConnection, LocalListener};
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    #[allow(dead_code, reason = "where there are no Unix sockets, nobody makes one")]
     Local(LocalListener),
 }
 

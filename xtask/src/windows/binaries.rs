@@ -163,11 +163,13 @@ const NOT_VERIFIED: &[(&str, &str, &str)] = &[
     (
         "tidegate-ftp tests/faults",
         "five_hundred_clients_at_once_are_served",
-        "wine did not end it in four minutes",
+        EVERY_POLL,
     ),
 ];
 
 const FIN_FIRST: &str = "wine ends a connection before it closes one, so its own peers cannot reset";
+/// Measured: of 45 s with 1,000 idle sockets and the first uploads, wine's server took 38 s of processor time and the test 2 s.
+const EVERY_POLL: &str = "wine's one server thread looks through every pending poll at each event of a socket, and the clients give up after 10 s";
 const EATS: &str = "wine takes the reset for itself, and the read that follows sees an end";
 
 /// Binaries that are only compiled, by the beginning of their name, and why.
