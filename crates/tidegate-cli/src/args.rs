@@ -231,7 +231,7 @@ pub(crate) struct HttpArgs {
     /// Upload with this method [default: PUT]
     #[arg(short = 'X', long, env = "TIDEGATE_METHOD", value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// Resume a broken download this often [default: 10]
+    /// Resume a broken download, or ask again, this often in a row [default: 10]
     #[arg(long, env = "TIDEGATE_RETRIES", value_name = "N")]
     pub(crate) retries: Option<u32>,
 }

@@ -291,20 +291,25 @@ pub(crate) fn failed(uri: &Uri, error: legacy::Error) -> EndpointError {
             None => EndpointError::new(ErrorKind::Open, Blame::Peer, what).caused_by(error),
         };
     }
-    EndpointError::new(ErrorKind::Failed, Blame::Peer, what).caused_by(error)
+    EndpointError::new(ErrorKind::Failed, Blame::Peer, what).caused_by(Innermost(error))
 }
 
 /// The connector's own error, out of its wrappings.
 fn connect_error(error: &legacy::Error) -> Option<EndpointError> {
-    let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = at {
-        if let Some(inner) = error.downcast_ref::<EndpointError>() {
-            return Some(inner.clone());
-        }
-        at = error.source();
-    }
-    None
+    causes(error).find_map(|error| error.downcast_ref::<EndpointError>().cloned())
 }
+
+/// An error and what is below it.
+pub(crate) fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// A client error that says what is at its bottom: the wrappings say only who wrapped it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", causes(.0).last().map(ToString::to_string).unwrap_or_default())]
+struct Innermost(#[source] legacy::Error);
 
 /// A refusal as an error: the status in words.
 pub(crate) fn refused(uri: &Uri, status: StatusCode) -> EndpointError {

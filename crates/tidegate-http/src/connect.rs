@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
-use tidegate_io::endpoint::tcp;
+use tidegate_io::endpoint::{tcp, tls};
 use tidegate_io::{Blame, EndpointError, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -164,7 +164,7 @@ impl Connector {
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))
             .and_then(|shaken| shaken)
-            .map_err(|error| EndpointError::open(what, error))?;
+            .map_err(|error| tls::handshake_failed(host, error))?;
         let session = stream.get_mut().1;
         session.set_buffer_limit(Some(16 * 1024));
         let version = if session.alpn_protocol() == Some(b"h2") {

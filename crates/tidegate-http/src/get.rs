@@ -4,6 +4,7 @@
 //! Knows nothing of sinks.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use http::header::{CONTENT_RANGE, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
+use tokio_rustls::rustls;
 
 use crate::body::Body;
-use crate::client::{Client, Target, answer, host, refused, strip_private};
+use crate::client::{Client, Target, answer, causes, host, refused, strip_private};
 use crate::connect::About;
 use crate::incoming::IncomingBody;
 use crate::range::parse_content_range;
@@ -80,8 +82,14 @@ impl Client {
                     }
                     target = target.follow(&location)?;
                 }
-                Err(error) if failures < self.options.retries && is_passing(&error) => {
-                    tokio::time::sleep(wait(self.options.retry_wait, failures)).await;
+                Err(error)
+                    if failures < self.options.retries
+                        && is_passing(&error)
+                        && (failures > 0 || !nobody_listens(&error)) =>
+                {
+                    let pause = wait(self.options.retry_wait, failures);
+                    tell_pause(&error, pause);
+                    tokio::time::sleep(pause).await;
                     failures += 1;
                 }
                 Err(error) => return Err(error),
@@ -188,8 +196,8 @@ impl GetSource {
             self.state = State::Failed(error);
             return;
         };
-        tracing::info!(url = %self.target.uri, at = self.at, %error, "resuming");
         let pause = wait(self.client.options.retry_wait, self.failures);
+        tell_pause(&error, pause);
         self.failures += 1;
         let resume = Resume {
             client: self.client.clone(),
@@ -273,10 +281,34 @@ fn part_of(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 
 /// Whether trying again may help.
 fn is_passing(error: &EndpointError) -> bool {
+    // Neither does a certificate get better, nor does a server learn HTTP.
+    if cause::<rustls::Error>(error).is_some()
+        || cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
+    {
+        return false;
+    }
     match error.kind {
         ErrorKind::Truncated | ErrorKind::TimedOut | ErrorKind::BrokenPipe => true,
         ErrorKind::Failed | ErrorKind::Open => error.blame == Blame::Peer,
         _ => false,
+    }
+}
+
+/// Where nobody listens at first, nobody is expected to in a moment either.
+fn nobody_listens(error: &EndpointError) -> bool {
+    cause::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn cause<T: std::error::Error + 'static>(error: &EndpointError) -> Option<&T> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+/// A pause that people notice is told to everybody, a shorter one to who wants to know much.
+fn tell_pause(error: &EndpointError, pause: Duration) {
+    if pause < Duration::from_secs(1) {
+        tracing::info!("{error}; trying again");
+    } else {
+        tracing::warn!("{error}; trying again in {} s", pause.as_secs_f32());
     }
 }
 

@@ -118,6 +118,11 @@ fn what_is_wrong_with_a_servers_certificate_is_told_and_nothing_is_sent() {
         told(go([&address, &papers.text("copy")]), 3, "source");
         told(go([&papers.text("big"), &address]), 4, "sink");
         assert!(!papers.place.path("copy").exists());
+        // Under HTTP the same words, at once: what is wrong with a certificate does not pass.
+        let url = format!("https://localhost:{port}/");
+        let run = go(["--ca", &papers.text("ca.pem"), &url, &papers.text("copy")]).expect(3);
+        one_line(&run.err, "source", &url);
+        assert!(run.err.contains(words), "{certificate}: {}", run.err);
         // In a relay, whichever end it is.
         for (ends, code) in [(["-", &address], 4), ([&address, "-"], 3)] {
             let run = go_with(b"x", ["relay", ends[0], ends[1]]).expect(code);

@@ -250,15 +250,25 @@ async fn refusals_and_dead_addresses_are_errors_to_open() {
         "{error}"
     );
     let dead = format!("http://127.0.0.1:{}/", crate::common::free_port());
-    let error = client_with(|options| options.retries = 1)
-        .get(&dead, 0)
-        .await
-        .err()
-        .unwrap();
+    // Where nobody listens, nobody is waited for.
+    let patient = client_with(|options| options.retries = u32::MAX);
+    let error = within(patient.get(&dead, 0)).await.err().unwrap();
     assert!(
         error.kind == ErrorKind::Open && error.to_string().contains("cannot connect"),
         "{error}"
     );
+    // Nor is one who does not speak HTTP.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let foreign = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        stream.write_all(b"500 what?\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let error = within(patient.get(&url, 0)).await.err().unwrap();
+    assert!(error.to_string().contains("invalid HTTP version"), "{error}");
+    within(foreign).await.unwrap();
     server.stop().await;
 }
 

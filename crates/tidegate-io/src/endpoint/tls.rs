@@ -11,6 +11,7 @@ mod records;
 mod trouble;
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -38,6 +39,15 @@ pub fn client_config(options: &Options) -> Result<Arc<ClientConfig>, EndpointErr
 /// As [`Server::new`].
 pub fn server_config(identity: &Identity, options: &Options) -> Result<Arc<ServerConfig>, EndpointError> {
     config::server(identity, options)
+}
+
+/// Why a handshake failed, in words for people, for protocols that speak TLS themselves: `error` is what the stream of
+/// rustls gave.
+pub fn handshake_failed(name: &str, error: io::Error) -> EndpointError {
+    match error.downcast::<rustls::Error>() {
+        Ok(error) => trouble::told(ErrorKind::Open, name, error),
+        Err(error) => EndpointError::open(format!("no TLS with {name}"), error),
+    }
 }
 
 /// How long a handshake may take.
