@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::task::{Context, Poll};
@@ -261,6 +262,57 @@ async fn pipes_are_spliced_straight_in_both_directions() {
     for flow in [middle, last] {
         let report = flow.await.unwrap().unwrap();
         assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, bytes));
+    }
+}
+
+/// A sink that is emptied just after it was full must not make the source look empty: its full pipe would report no more
+/// news. One slot each, and a reader that never sleeps, make that happen all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_emptied_at_the_wrong_moment_hangs_no_splice() {
+    use rustix::fs::{FileType, Mode, OFlags};
+    const BYTES: usize = 256 * 1024;
+    let one_slot = |pipe: &std::fs::File| rustix::pipe::fcntl_setpipe_size(pipe, 4096).map(drop);
+    for round in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| {
+            let path = folder.path().join(name);
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0).unwrap();
+            path
+        });
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut reader = std::fs::File::from(rustix::fs::open(&second, flags, Mode::empty()).unwrap());
+        one_slot(&reader).unwrap();
+        let source = PipeSource::open(&first).unwrap();
+        let reading = std::thread::spawn(move || {
+            let (mut got, mut space) = (Vec::new(), [0; 4096]);
+            let until = std::time::Instant::now() + Duration::from_secs(30);
+            while got.len() < BYTES && std::time::Instant::now() < until {
+                match reader.read(&mut space) {
+                    Ok(count) => got.extend_from_slice(&space[..count]),
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+                }
+            }
+            got
+        });
+        let writing = std::thread::spawn(move || {
+            let mut writer = std::fs::File::options().write(true).open(first).unwrap();
+            one_slot(&writer).unwrap();
+            writer.write_all(&common::made(BYTES as u64))
+        });
+        let sink = PipeSink::open(&second).await.unwrap();
+        let running = tokio::spawn(Flow::new(source, sink).lane(LaneChoice::Splice).run());
+        let got = tokio::task::spawn_blocking(|| reading.join().unwrap())
+            .await
+            .unwrap();
+        assert!(
+            got == common::made(BYTES as u64),
+            "{} bytes in round {round}",
+            got.len()
+        );
+        let report = running.await.unwrap().unwrap();
+        assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, BYTES as u64));
+        writing.join().unwrap().unwrap();
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! A pipe has slots, and a small segment takes a whole one: `EAGAIN` from splicing in may mean "the socket is empty" or
 //! "no slot is free". So we only splice in while our pipe is **empty**, when it can only mean the socket; and with a
-//! foreign pipe as an end we ask `poll` which of the two it was.
+//! foreign pipe as an end we ask `poll` whether it was the source.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -211,8 +211,11 @@ pub(super) fn poll_direct(
     let mut sink_full = false;
     let result = source.poll_lane(cx, &mut |from| {
         let result = splice_once(from, to.fd, most);
-        // Which of the two has to wait? A sink that cannot be written to must not look like an empty source.
-        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) && !is_writable(to.fd) {
+        // Which of the two has to wait? A source with bytes must never look empty: its readiness would be given up, and a full
+        // pipe reports no news. The sink cannot tell: it may have been emptied a moment ago.
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            && is(from, PollFlags::IN)
+        {
             sink_full = true;
             return Ok(0);
         }
@@ -232,9 +235,9 @@ pub(super) fn poll_direct(
     }
 }
 
-fn is_writable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    // On any doubt the source is believed to be the empty one: its own readiness is then asked for anew.
+/// Whether `fd` is ready for this, has ended or has failed: the next call on it will not wait.
+fn is(fd: BorrowedFd<'_>, ready: PollFlags) -> bool {
+    let mut fds = [PollFd::new(&fd, ready)];
     match poll(&mut fds, Some(&rustix::event::Timespec::default())) {
         Ok(_) => !fds[0].revents().is_empty(),
         Err(_) => true,
@@ -244,7 +247,7 @@ fn is_writable(fd: BorrowedFd<'_>) -> bool {
 /// The sink was full a moment ago: waits until it is not.
 pub(super) fn wait_for_sink(cx: &mut Context<'_>, sink: &mut dyn Sink) -> Step {
     let ready = sink.poll_lane(cx, &mut |to| {
-        if is_writable(to) {
+        if is(to, PollFlags::OUT) {
             Ok(1)
         } else {
             Err(Errno::AGAIN.into())
