@@ -166,18 +166,23 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
     }
 }
 
+const WITHIN_ONE_MACHINE: (Lane, &str) = (
+    Lane::Copy,
+    "within one machine a large buffer in user space is faster",
+);
+
 /// What two ends allow, and `auto` finds best.
 fn fitting(forced: LaneArg, from: Handle, to: Handle) -> (Lane, &'static str) {
     use Handle::{File, LocalSocket, Socket};
     match (from, to) {
+        (File, LocalSocket) if forced == LaneArg::Auto => WITHIN_ONE_MACHINE,
         (File, Socket | LocalSocket) => (Lane::Sendfile, "a file that does not change, to a plain socket"),
         (File, File) => (Lane::CopyFileRange, "between two files, inside the file system"),
         (File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
         (_, File) => (Lane::Copy, "a stream into a file goes through user space"),
-        (LocalSocket, Socket | LocalSocket) | (Socket, LocalSocket) if forced == LaneArg::Auto => (
-            Lane::Copy,
-            "within one machine a large buffer in user space is faster",
-        ),
+        (LocalSocket, Socket | LocalSocket) | (Socket, LocalSocket) if forced == LaneArg::Auto => {
+            WITHIN_ONE_MACHINE
+        }
         _ => (
             Lane::Splice,
             "between two streams, once they have shown to be bulk",
@@ -267,7 +272,9 @@ mod tests {
             plan("tidegate --config /dev/null tcp://h:1 tcp://i:2").contains("splice: between two streams")
         );
         assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("copy: within one machine"));
-        assert!(plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("sendfile: a file"));
+        assert!(
+            plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("copy: within one machine")
+        );
         assert!(
             plan("tidegate --config /dev/null --lane sendfile big tcp://127.0.0.1:1")
                 .contains("sendfile: asked")

@@ -327,6 +327,12 @@ async fn sendfile_carries_a_file_to_a_socket() {
     let report = flow.run().await.unwrap();
     assert_eq!((report.lane, report.bytes_sent), (Lane::Sendfile, 16 * MIB + 7));
     assert_eq!(receiver.await.unwrap(), Checksum::of_made(16 * MIB + 7));
+    // Within one machine it has to be asked for.
+    let (near, far) = tcp_pair().await;
+    let receiver = tokio::spawn(received(far));
+    let flow = Flow::new(FileSource::open(&path).await.unwrap(), tcp::sink(near));
+    assert_eq!(flow.run().await.unwrap().lane, Lane::Copy);
+    assert_eq!(receiver.await.unwrap(), Checksum::of_made(16 * MIB + 7));
     // A file that shrinks is truncated in this lane, too.
     let (near, far) = tcp_pair().await;
     let source = FileSource::open(&path).await.unwrap();

@@ -128,7 +128,7 @@ fn splice_from_a_pipe_refused() {
 fn sendfile_refused() {
     refused("sendfile_refused", &SENDFILE, 8 * MIB, |mut command, place| {
         let (to, taken) = taking();
-        command.args([&place.text("big"), &to]);
+        command.args(["--lane", "sendfile", &place.text("big"), &to]);
         let report = report(Running::start(&mut command));
         assert!(taken.join().unwrap() == place.bytes, "bytes were lost");
         report

@@ -188,10 +188,10 @@ fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
         (Null, _) | (File | Socket | LocalSocket, Null) => return None,
     };
     let allowed = match choice {
-        // Between sockets of one machine a large buffer in user space is faster than a pipe.
+        // Within one machine a large buffer in user space is faster than a pipe, and than references to the page cache.
         LaneChoice::Auto => !matches!(
             (from, to),
-            (Socket | LocalSocket, LocalSocket) | (LocalSocket, Socket)
+            (File | Socket | LocalSocket, LocalSocket) | (LocalSocket, Socket)
         ),
         LaneChoice::Copy => false,
         LaneChoice::Splice => possible == Lane::Splice,
