@@ -23,6 +23,9 @@ use crate::{LaneJob, LaneKind, Sink, Source};
 /// What a pipe holds at least: one page.
 const PIPE_BYTES_MIN: usize = 4096;
 
+/// What a splice out of a pipe must bring to be followed by the next at once.
+const LARGE_BYTES: usize = 64 * 1024;
+
 /// Spare pipes kept for good, and while streams are busy.
 const SPARE_PIPES_KEEP: usize = 2;
 const SPARE_PIPES_MOST: usize = 32;
@@ -228,6 +231,10 @@ pub(super) fn poll_direct(
         Poll::Ready(Ok(count)) => {
             source.lane_moved(count as u64);
             sink.lane_moved(count as u64);
+            if count < LARGE_BYTES {
+                // Its writer is at work, or has just ended: another splice at once would only fight it for the pipe.
+                std::thread::yield_now();
+            }
             Step::Across(count)
         }
         Poll::Ready(Err(error)) if is_refusal(&error) => Step::Refused,
