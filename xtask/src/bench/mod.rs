@@ -64,7 +64,7 @@ const BENCHES: &[Bench] = &[
     ),
     bench("head", "the same, fed by head -c", [60, 10], bulk::headed),
     bench("idle", "memory of idle connections", [60, 60], connections::idle),
-    bench("echo", "latency of small messages", [250, 85], connections::echo),
+    bench("echo", "latency of small messages", [155, 85], connections::echo),
     bench(
         "accept",
         "accepting and dialling 9,900 connections",

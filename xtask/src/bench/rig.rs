@@ -207,6 +207,17 @@ pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
     ticks as f64 / 100.0
 }
 
+/// Processor seconds that the threads of a tree which still run have used, to the nanosecond.
+pub(crate) fn run_seconds(pids: &[u32]) -> f64 {
+    let tasks = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let used_ns = |task: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    let all_ns: u64 = pids.iter().flat_map(tasks).filter_map(used_ns).sum();
+    all_ns as f64 / 1e9
+}
+
 /// Leaves the disk under `dir` nothing to do.
 pub(crate) fn sync(dir: &Path) -> Result<()> {
     if !Command::new("sync").arg("-f").arg(dir).status()?.success() {
