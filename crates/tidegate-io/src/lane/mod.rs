@@ -11,7 +11,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use copy_file_range::CopyFileRange;
-use splice::Pipe;
+use splice::{Pipe, WayOut};
 
 use crate::{Lane, LaneChoice, LaneKind, Sink, Source};
 
@@ -33,6 +33,8 @@ enum Way {
     Copy,
     /// From a socket to a socket or a file through a pipe of ours.
     Through(Box<Pipe>),
+    /// The same while there is nothing to do: not even room for a pipe is held.
+    Resting(WayOut),
     /// One of the ends is a pipe itself.
     Direct,
     Sendfile,
@@ -102,7 +104,7 @@ impl Kernel {
     fn enter(lane: Lane, from: LaneKind, to: LaneKind) -> Way {
         match lane {
             Lane::Splice if from == LaneKind::Pipe || to == LaneKind::Pipe => Way::Direct,
-            Lane::Splice => Way::Through(Box::new(Pipe::to(to))),
+            Lane::Splice => Way::Resting(WayOut::to(to)),
             Lane::Sendfile => Way::Sendfile,
             Lane::CopyFileRange => Way::CopyFileRange(Box::default()),
             Lane::Copy => Way::Copy,
@@ -113,7 +115,7 @@ impl Kernel {
     pub(crate) fn lane(&self) -> Lane {
         match self.way {
             Way::Undecided | Way::Copy => Lane::Copy,
-            Way::Through(_) | Way::Direct => Lane::Splice,
+            Way::Through(_) | Way::Resting(_) | Way::Direct => Lane::Splice,
             Way::Sendfile => Lane::Sendfile,
             Way::CopyFileRange(_) => Lane::CopyFileRange,
         }
@@ -135,8 +137,11 @@ impl Kernel {
         sink: &mut dyn Sink,
         most: usize,
     ) -> Step {
+        if let Way::Resting(way_out) = self.way {
+            self.way = Way::Through(Box::new(Pipe::new(way_out)));
+        }
         let step = match &mut self.way {
-            Way::Undecided | Way::Copy => Step::Refused,
+            Way::Undecided | Way::Copy | Way::Resting(_) => Step::Refused,
             Way::Through(pipe) => pipe.poll_in(cx, source, most),
             Way::Direct => splice::poll_direct(cx, source, sink, most),
             Way::Sendfile => sendfile::poll_step(cx, source, sink, most),
@@ -166,8 +171,11 @@ impl Kernel {
 
     /// The flow has nothing to do: hold nothing.
     pub(crate) fn rest(&mut self) {
-        if let Way::Through(pipe) = &mut self.way {
-            pipe.rest();
+        if let Way::Through(pipe) = &self.way
+            && pipe.held() == 0
+        {
+            // The pipe goes back to the spare ones as it is dropped.
+            self.way = Way::Resting(pipe.way_out());
         }
     }
 }

@@ -69,23 +69,34 @@ pub(super) struct Pipe {
 
 /// How the bytes leave the pipe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum WayOut {
+pub(super) enum WayOut {
     /// Once the sink is ready.
     Here,
     /// On a thread of the sink's, which may wait for the disk.
     OnThread,
 }
 
-impl Pipe {
+impl WayOut {
+    /// The one to an end of this kind.
     pub(super) fn to(kind: LaneKind) -> Self {
+        match kind {
+            LaneKind::File => Self::OnThread,
+            _ => Self::Here,
+        }
+    }
+}
+
+impl Pipe {
+    pub(super) fn new(way_out: WayOut) -> Self {
         Self {
             ends: None,
             held: 0,
-            way_out: match kind {
-                LaneKind::File => WayOut::OnThread,
-                _ => WayOut::Here,
-            },
+            way_out,
         }
+    }
+
+    pub(super) fn way_out(&self) -> WayOut {
+        self.way_out
     }
 
     pub(super) fn held(&self) -> usize {
