@@ -43,6 +43,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Descriptors the program may keep beyond those it had before: a pipe or two of the pool.
 const DESCRIPTORS_SLACK: usize = 8;
 
+/// What a connection may take of memory. It takes 2 KiB at most, and this is no exact measure.
+const RESIDENT_EACH_MAX_BYTES: u64 = 2560;
+
 /// The share of the memory the crowd took that may stay: fragments.
 const RESIDENT_KEPT_MAX: u64 = 4;
 
@@ -80,6 +83,11 @@ async fn crowd() {
         full.0 >= 2 * CONNECTIONS,
         "the relay had only {} descriptors open",
         full.0
+    );
+    let each_bytes = (full.1 - resident) * 1024 / CONNECTIONS as u64;
+    assert!(
+        each_bytes <= RESIDENT_EACH_MAX_BYTES,
+        "{each_bytes} bytes for each connection"
     );
     relay.settled(descriptors + DESCRIPTORS_SLACK).await;
     let kept_kib = (full.1 - resident) / RESIDENT_KEPT_MAX;
