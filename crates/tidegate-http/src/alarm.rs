@@ -2,13 +2,16 @@
 //!
 //! hyper asks for a new sleep for every head it waits for, and drops it when the head is there: with the runtime's own
 //! sleeps that is an entry made and removed for each request. Here a sleep is a deadline; the one real timer of the
-//! connection is moved only when it fires too early. Knows nothing of what is timed.
+//! connection is moved only when it fires too early, and looked at only when it could have fired. Knows nothing of what is
+//! timed.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
 
 /// The alarm of one connection. Its sleeps are polled by one task.
 #[derive(Clone, Debug)]
@@ -17,7 +20,23 @@ pub(crate) struct Alarm {
     real: Arc<Mutex<Option<Real>>>,
 }
 
-type Real = Pin<Box<tokio::time::Sleep>>;
+#[derive(Debug)]
+struct Real {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes when it fires; `None` before it was polled.
+    wakes: Option<Waker>,
+}
+
+impl Real {
+    /// It fires by then and wakes this task: until it has fired, a poll would change nothing.
+    fn is_set(&self, cx: &Context<'_>, deadline: tokio::time::Instant) -> bool {
+        let wakes_it = self
+            .wakes
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        wakes_it && self.sleep.deadline() <= deadline && !self.sleep.is_elapsed()
+    }
+}
 
 impl Alarm {
     pub(crate) fn new() -> Self {
@@ -25,21 +44,30 @@ impl Alarm {
     }
 
     fn poll(&self, cx: &mut Context<'_>, deadline: tokio::time::Instant) -> Poll<()> {
-        let known = self.slot().take();
-        let mut real = known.unwrap_or_else(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if real.deadline() > deadline {
-            real.as_mut().reset(deadline);
+        let mut slot = self.slot();
+        if slot.as_ref().is_some_and(|real| real.is_set(cx, deadline)) {
+            return Poll::Pending;
+        }
+        let known = slot.take();
+        drop(slot);
+        let mut sleep = match known {
+            Some(real) => real.sleep,
+            None => Box::pin(tokio::time::sleep_until(deadline)),
+        };
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
         }
         let polled = loop {
-            if real.as_mut().poll(cx).is_pending() {
+            if sleep.as_mut().poll(cx).is_pending() {
                 break Poll::Pending;
             }
             if tokio::time::Instant::now() >= deadline {
                 break Poll::Ready(());
             }
-            real.as_mut().reset(deadline);
+            sleep.as_mut().reset(deadline);
         };
-        *self.slot() = Some(real);
+        let wakes = polled.is_pending().then(|| cx.waker().clone());
+        *self.slot() = Some(Real { sleep, wakes });
         polled
     }
 

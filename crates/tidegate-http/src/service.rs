@@ -113,7 +113,7 @@ impl<H: Handler> House<H> {
 /// HTTP/1.1 wants a host, and all want no two: whoever stands in front of us may have believed the other one. (RFC 9112,
 /// section 3.2.)
 fn is_host_unclear(request: &http::Request<Incoming>) -> bool {
-    match request.headers().get_all(HOST).iter().count() {
+    match request.headers().iter().filter(|(name, _)| *name == HOST).count() {
         0 => request.version() == Version::HTTP_11,
         hosts => hosts > 1,
     }

@@ -74,6 +74,10 @@ impl Validators {
 
     /// Weighs the preconditions of a request, in the order of RFC 9110, section 13.2.2.
     pub fn weigh(&self, method: &Method, headers: &HeaderMap) -> Verdict {
+        if !headers.keys().any(|name| name.as_str().starts_with("if-")) {
+            // Most requests: one look at each name costs less than looking five names up.
+            return Verdict::Proceed(RangeUse::Honour);
+        }
         let reading = *method == Method::GET || *method == Method::HEAD;
         if headers.contains_key(IF_MATCH) {
             if !self.listed(headers, &IF_MATCH, Comparison::Strong) {
