@@ -3,12 +3,16 @@
 //! Knows nothing of who asked, and compares with what was expected only at the clean end.
 
 use std::fmt;
+#[cfg(unix)]
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use sha2::Digest;
-use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, RunAhead, Source};
+#[cfg(unix)]
+use tidegate_io::LaneOp;
+use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, LaneEnd, RunAhead, Source};
 
 /// The checksums there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -173,6 +177,7 @@ impl<S: Source> Checked<S> {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Source> Source for Checked<S> {
     fn poll_read(
         &mut self,
@@ -196,6 +201,10 @@ impl<S: Source> Source for Checked<S> {
         self.inner.poll_stop(cx)
     }
 
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_discard(cx)
+    }
+
     fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_confirm(cx)
     }
@@ -204,13 +213,21 @@ impl<S: Source> Source for Checked<S> {
         self.inner.set_run_ahead(ahead);
     }
 
-    fn buffered_bytes(&self) -> usize {
-        self.inner.buffered_bytes()
-    }
-
     fn size_hint(&self) -> Option<u64> {
         self.inner.size_hint()
     }
+
+    /// None: the bytes must be seen.
+    fn lane_end(&self) -> Option<LaneEnd<'_>> {
+        None
+    }
+
+    #[cfg(unix)]
+    fn poll_lane(&mut self, _cx: &mut Context<'_>, _op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn lane_moved(&mut self, _bytes: u64) {}
 
     fn name(&self) -> String {
         self.inner.name()

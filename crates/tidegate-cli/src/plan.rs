@@ -4,29 +4,15 @@
 
 use std::net::IpAddr;
 
-use tidegate_io::Lane;
+use clap::ValueEnum;
 use tidegate_io::endpoint::file::Durability;
+use tidegate_io::{Lane, LaneKind};
 
 use crate::address::{Address, Place, Role, Scheme};
 use crate::args::LaneArg;
 use crate::copy::Job;
 use crate::settings::{CopySettings, Existing};
 use crate::size::{show_rate, show_size, show_time};
-
-/// What stands behind an end, as far as lanes care.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Handle {
-    File,
-    /// A socket to somewhere else.
-    Socket,
-    /// A socket to this machine.
-    LocalSocket,
-    Pipe,
-    /// Whatever the program was started with.
-    Inherited,
-    /// A protocol or encryption in user space.
-    Layered,
-}
 
 /// The whole plan as text.
 pub(crate) fn explain(job: &Job) -> String {
@@ -102,16 +88,18 @@ fn kind(scheme: Scheme) -> &'static str {
     }
 }
 
-fn handle(address: &Address) -> Handle {
-    match address.scheme {
-        Scheme::File => Handle::File,
-        Scheme::Unix | Scheme::UnixListen => Handle::LocalSocket,
-        Scheme::Tcp | Scheme::TcpListen if is_this_machine(&address.place) => Handle::LocalSocket,
-        Scheme::Tcp | Scheme::TcpListen => Handle::Socket,
-        Scheme::Pipe | Scheme::Exec | Scheme::Shell => Handle::Pipe,
-        Scheme::Stdio | Scheme::Fd => Handle::Inherited,
-        _ => Handle::Layered,
-    }
+/// What stands behind an end, as far as lanes care. `None`: a protocol or encryption in user space.
+fn handle(address: &Address) -> Option<LaneKind> {
+    Some(match address.scheme {
+        Scheme::File => LaneKind::File,
+        Scheme::Unix | Scheme::UnixListen => LaneKind::LocalSocket,
+        Scheme::Tcp | Scheme::TcpListen if is_this_machine(&address.place) => LaneKind::LocalSocket,
+        Scheme::Tcp | Scheme::TcpListen => LaneKind::Socket,
+        Scheme::Pipe | Scheme::Exec | Scheme::Shell => LaneKind::Pipe,
+        // Whatever the program is started with; a pipe more often than not.
+        Scheme::Stdio | Scheme::Fd => LaneKind::Pipe,
+        _ => return None,
+    })
 }
 
 /// Whether an address as written means this machine; names other than `localhost` are not looked up here.
@@ -136,57 +124,46 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
     if let Some(why) = needs {
         return (Lane::Copy, why.to_owned());
     }
-    let (from, to) = (handle(source), handle(sink));
-    if from == Handle::Layered || to == Handle::Layered {
+    let (Some(from), Some(to)) = (handle(source), handle(sink)) else {
         return (
             Lane::Copy,
             "a protocol or encryption stands between the bytes and the handle".to_owned(),
         );
-    }
-    let (lane, why) = fitting(forced, from, to);
-    let asked = match forced {
-        LaneArg::Auto if lane == Lane::Copy => return (lane, why.to_owned()),
-        LaneArg::Auto => return (lane, format!("{why}; copy where the kernel refuses")),
-        LaneArg::Copy => Lane::Copy,
-        LaneArg::Splice => Lane::Splice,
-        LaneArg::Sendfile => Lane::Sendfile,
-        LaneArg::CopyFileRange => Lane::CopyFileRange,
     };
-    let spliced_if_asked = matches!(
-        (from, to),
-        (Handle::File, Handle::Pipe) | (Handle::Socket | Handle::LocalSocket, Handle::File)
-    );
-    if asked == lane || (asked == Lane::Splice && spliced_if_asked) {
-        (asked, "asked for; copy where the kernel refuses".to_owned())
-    } else {
-        (
-            Lane::Copy,
-            format!("{asked} was asked for, which these two ends do not allow"),
-        )
+    let lane = settings.flow.lane_choice().between(from, to);
+    match (lane, forced) {
+        (Some(lane), LaneArg::Auto) => (lane, format!("{}; copy where the kernel refuses", gain(lane))),
+        (Some(lane), _) => (lane, "asked for; copy where the kernel refuses".to_owned()),
+        (None, LaneArg::Auto) => (Lane::Copy, loss(from, to).to_owned()),
+        (None, asked) => {
+            let asked = asked
+                .to_possible_value()
+                .map_or_else(String::new, |value| value.get_name().to_owned());
+            let what = format!("{asked} was asked for, which these two ends do not allow");
+            (Lane::Copy, what)
+        }
     }
 }
 
-const WITHIN_ONE_MACHINE: (Lane, &str) = (
-    Lane::Copy,
-    "within one machine a large buffer in user space is faster",
-);
+/// Where `auto` takes a lane.
+fn gain(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Sendfile => "a file that does not change, to a plain socket",
+        Lane::CopyFileRange => "between two files, inside the file system",
+        _ => "between two streams, once they have shown to be bulk",
+    }
+}
 
-/// What two ends allow, and `auto` finds best.
-fn fitting(forced: LaneArg, from: Handle, to: Handle) -> (Lane, &'static str) {
-    use Handle::{File, LocalSocket, Socket};
+const WITHIN_ONE_MACHINE: &str = "within one machine a large buffer in user space is faster";
+
+/// Why `auto` takes none.
+fn loss(from: LaneKind, to: LaneKind) -> &'static str {
     match (from, to) {
-        (File, LocalSocket) if forced == LaneArg::Auto => WITHIN_ONE_MACHINE,
-        (File, Socket | LocalSocket) => (Lane::Sendfile, "a file that does not change, to a plain socket"),
-        (File, File) => (Lane::CopyFileRange, "between two files, inside the file system"),
-        (File, _) => (Lane::Copy, "auto splices no file: a change on the way would show"),
-        (_, File) => (Lane::Copy, "a stream into a file goes through user space"),
-        (LocalSocket, Socket | LocalSocket) | (Socket, LocalSocket) if forced == LaneArg::Auto => {
-            WITHIN_ONE_MACHINE
-        }
-        _ => (
-            Lane::Splice,
-            "between two streams, once they have shown to be bulk",
-        ),
+        _ if !cfg!(target_os = "linux") => "this system has no lanes",
+        (LaneKind::File, LaneKind::LocalSocket) => WITHIN_ONE_MACHINE,
+        (LaneKind::File, _) => "auto splices no file: a change on the way would show",
+        (_, LaneKind::File) => "a stream into a file goes through user space",
+        _ => WITHIN_ONE_MACHINE,
     }
 }
 

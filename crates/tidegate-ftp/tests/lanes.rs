@@ -12,7 +12,8 @@ use tidegate_ftp::grammar::VirtualPath;
 use tidegate_ftp::server::ServeOptions;
 use tidegate_ftp::storage::{Access, Durability, Partial, Storage, StoreAs};
 use tidegate_io::endpoint::file::FileSource;
-use tidegate_io::{Flow, FlowState, Lane, LaneChoice};
+use tidegate_io::endpoint::tcp;
+use tidegate_io::{Flow, FlowState, Lane, LaneChoice, RunAhead, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -40,6 +41,25 @@ async fn a_file_goes_to_a_plain_data_connection_by_sendfile() {
     let report = flow.await.unwrap().unwrap();
     assert!(got == content[1_000_000..]);
     assert_eq!((report.lane, report.bytes_sent), (Lane::Sendfile, 4_000_000));
+}
+
+/// What a flow asks of an upload's source behind a slow disk is asked of its socket.
+#[tokio::test]
+async fn a_bound_on_what_is_received_ahead_reaches_the_socket() {
+    let mut bounded = Vec::new();
+    for is_data in [false, true] {
+        let (connection, client) = connection().await;
+        let mut plain = tcp::source(client);
+        let mut upload = connection.into_source();
+        let source: &mut dyn Source = if is_data { &mut upload } else { &mut plain };
+        source.set_run_ahead(RunAhead::Limited(100_000));
+        let fd = source.lane_end().unwrap().fd;
+        bounded.push(socket2::SockRef::from(&fd).recv_buffer_size().unwrap());
+    }
+    assert_eq!(bounded[0], bounded[1]);
+    if bounded[0] != 200_000 {
+        eprintln!("SKIPPED: this system does not give back a queue that was bounded");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Confirmation, EndpointError, ErrorKind};
+use crate::{Confirmation, EndpointError, ErrorKind, LaneKind};
 
 /// The way bytes travel.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -63,6 +63,13 @@ pub enum LaneChoice {
     Sendfile,
     /// `copy_file_range` where both ends can, else copy.
     CopyFileRange,
+}
+
+impl LaneChoice {
+    /// The kernel lane it comes to between two ends of these kinds, where the kernel does not refuse. `None` is the copy lane.
+    pub fn between(self, from: LaneKind, to: LaneKind) -> Option<Lane> {
+        crate::lane::choose(self, from, to)
+    }
 }
 
 /// One of a flow's two ends.

@@ -61,12 +61,6 @@ pub trait Sink {
         Poll::Pending
     }
 
-    /// Bytes that a layer in here (TLS) has made of what it was shown and not got rid of. What they were made of does not
-    /// count as accepted before.
-    fn buffered_bytes(&self) -> usize {
-        0
-    }
-
     /// Bytes accepted but not yet gone, where the system can tell (the kernel's send queue). While it shrinks, a drain
     /// makes progress.
     fn unsent_bytes(&self) -> Option<u64> {
@@ -130,6 +124,7 @@ pub trait Sink {
     fn name(&self) -> String;
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Sink + ?Sized> Sink for Box<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         (**self).poll_write(cx, held)
@@ -148,9 +143,6 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
         (**self).poll_hangup(cx)
-    }
-    fn buffered_bytes(&self) -> usize {
-        (**self).buffered_bytes()
     }
     fn unsent_bytes(&self) -> Option<u64> {
         (**self).unsent_bytes()

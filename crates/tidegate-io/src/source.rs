@@ -70,11 +70,6 @@ pub trait Source {
         let _ = ahead;
     }
 
-    /// Bytes that a layer in here (TLS) has taken from below and not handed out: beside what its reader holds.
-    fn buffered_bytes(&self) -> usize {
-        0
-    }
-
     /// How many bytes are still to come, where it is known.
     fn size_hint(&self) -> Option<u64> {
         None
@@ -104,6 +99,7 @@ pub trait Source {
     fn name(&self) -> String;
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<S: Source + ?Sized> Source for Box<S> {
     fn poll_read(
         &mut self,
@@ -127,9 +123,6 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn set_run_ahead(&mut self, ahead: RunAhead) {
         (**self).set_run_ahead(ahead);
-    }
-    fn buffered_bytes(&self) -> usize {
-        (**self).buffered_bytes()
     }
     fn size_hint(&self) -> Option<u64> {
         (**self).size_hint()

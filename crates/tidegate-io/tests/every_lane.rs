@@ -265,8 +265,20 @@ async fn a_pause_stops_it_and_a_rate_set_meanwhile_brings_it_to_user_space() {
             handle.snapshot().state == FlowState::Paused
         })
         .await;
+        // What was held goes out; then it stands still, whatever time it is given and however much is read.
+        until("what was held is out", &handle, |handle| {
+            handle.snapshot().held == 0
+        })
+        .await;
         let there = handle.snapshot();
-        assert!(there.bytes_sent < bytes, "{row:?}: a paused flow went on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let later = handle.snapshot();
+        assert_eq!(
+            (later.state, later.bytes_read, later.bytes_sent),
+            (FlowState::Paused, there.bytes_read, there.bytes_sent),
+            "{row:?}: a paused flow went on"
+        );
+        assert!(there.bytes_sent < bytes, "{row:?}");
         handle.set_rate(Some(1 << 30));
         drop(hold);
         until("the copy lane is taken", &handle, |handle| {

@@ -158,6 +158,13 @@ impl Sink for MaildirSink {
         Poll::Ready(())
     }
 
+    fn is_busy(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Fresh | State::Ready(_) | State::Done | State::Gone
+        )
+    }
+
     fn name(&self) -> String {
         format!("maildir:{}", self.path.display())
     }

@@ -223,14 +223,10 @@ impl Shared {
             limits,
             objects_max,
             mux,
-            reads: Arc::default(),
+            reads: Arc::new(Reads::new(marks)),
             tables,
             ended: watch::Sender::default(),
         })
-    }
-
-    pub(crate) fn high(&self) -> usize {
-        self.marks.high()
     }
 
     /// What becomes of the connection's own stream.

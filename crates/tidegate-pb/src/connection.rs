@@ -251,7 +251,7 @@ impl Driver {
 
     /// Takes one message, or reads once when none is whole.
     fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
-        let allowed = self.shared.reads.allowed(self.shared.high(), cx.waker());
+        let allowed = self.shared.reads.allowed(cx.waker());
         match allowed {
             Allowed::Nothing => return self.poll_broken(cx),
             Allowed::Answers if self.kept.is_full() || self.peer_ended => {

@@ -1,16 +1,17 @@
 //! When a connection does not read: counted reasons, and answers that the peer does not take.
 //!
-//! Knows nothing of sockets; wakes whoever drives one.
+//! A gate decides. Knows nothing of sockets; wakes whoever drives one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use tidegate::{Gate, HoldReason, Marks};
+
 /// The reasons not to read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reads {
-    holds: AtomicUsize,
-    owed_bytes: AtomicUsize,
+    /// What it counts are answers that are owed; what holds it are consumers of pages.
+    gate: Mutex<Gate>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -36,14 +37,21 @@ pub(crate) enum Allowed {
 }
 
 impl Reads {
+    pub(crate) fn new(marks: Marks) -> Self {
+        Self {
+            gate: Mutex::new(Gate::new(marks)),
+            waker: Mutex::default(),
+        }
+    }
+
     pub(crate) fn hold(self: &Arc<Self>) -> ReadHold {
-        self.holds.fetch_add(1, Ordering::SeqCst);
+        self.gate().hold(HoldReason::Below);
         ReadHold(Arc::clone(self))
     }
 
-    /// An answer found the connection full. Above `high` of them, nothing more is read that might need answering.
+    /// An answer found the connection full. Above the high mark of them, nothing more is read that might need answering.
     pub(crate) fn owe(self: &Arc<Self>, bytes: usize) -> Owed {
-        self.owed_bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.gate().wrote(bytes);
         Owed {
             reads: Arc::clone(self),
             bytes,
@@ -51,20 +59,21 @@ impl Reads {
     }
 
     /// What may be read. When that is not everything, the waker is woken once it may have changed.
-    pub(crate) fn allowed(&self, high: usize, waker: &Waker) -> Allowed {
-        let now = self.now(high);
+    pub(crate) fn allowed(&self, waker: &Waker) -> Allowed {
+        let now = self.now();
         if now == Allowed::All {
             return now;
         }
         let old = self.slot().replace(waker.clone());
         drop(old);
-        self.now(high)
+        self.now()
     }
 
-    fn now(&self, high: usize) -> Allowed {
-        if self.holds.load(Ordering::SeqCst) > 0 {
+    fn now(&self) -> Allowed {
+        let gate = self.gate();
+        if gate.is_held_by(HoldReason::Below) {
             Allowed::Nothing
-        } else if self.owed_bytes.load(Ordering::SeqCst) > high {
+        } else if gate.is_held_by(HoldReason::Full) {
             Allowed::Answers
         } else {
             Allowed::All
@@ -78,21 +87,25 @@ impl Reads {
         }
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ReadHold {
     fn drop(&mut self) {
-        self.0.holds.fetch_sub(1, Ordering::SeqCst);
+        self.0.gate().release(HoldReason::Below);
         self.0.wake();
     }
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        self.reads.owed_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.reads.gate().drained(self.bytes);
         self.reads.wake();
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::AbortReason;
 use tidegate_io::endpoint::tcp::{self, TcpSink, TcpSource};
-use tidegate_io::{Buffers, Confirmation, EndpointError, Held, LaneEnd, Sink, Source};
+use tidegate_io::{Buffers, Confirmation, EndpointError, Held, LaneEnd, RunAhead, Sink, Source};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -104,6 +104,7 @@ impl DataSource {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Source for DataSource {
     fn poll_read(
         &mut self,
@@ -137,6 +138,34 @@ impl Source for DataSource {
                 reset(tls);
                 Poll::Ready(())
             }
+        }
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.from {
+            From::Plain(source) => source.poll_discard(cx),
+            From::Tls(..) => Poll::Ready(()),
+        }
+    }
+
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.from {
+            From::Plain(source) => source.poll_confirm(cx),
+            // Answered with its end.
+            From::Tls(..) => Poll::Ready(()),
+        }
+    }
+
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        if let From::Plain(source) = &mut self.from {
+            source.set_run_ahead(ahead);
+        }
+    }
+
+    fn size_hint(&self) -> Option<u64> {
+        match &self.from {
+            From::Plain(source) => source.size_hint(),
+            From::Tls(..) => None,
         }
     }
 
@@ -227,6 +256,7 @@ impl DataSink {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Sink for DataSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         match &mut self.to {
@@ -271,6 +301,13 @@ impl Sink for DataSink {
         }
     }
 
+    fn poll_aborted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.to {
+            To::Plain(sink) => sink.poll_aborted(cx),
+            To::Tls(..) => Poll::Ready(()),
+        }
+    }
+
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<EndpointError> {
         match &mut self.to {
             To::Plain(sink) => sink.poll_hangup(cx),
@@ -283,6 +320,25 @@ impl Sink for DataSink {
             To::Plain(sink) => sink.unsent_bytes(),
             To::Tls(..) => None,
         }
+    }
+
+    fn is_heard_out(&self) -> bool {
+        match &self.to {
+            To::Plain(sink) => sink.is_heard_out(),
+            To::Tls(..) => false,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        match &self.to {
+            To::Plain(sink) => sink.is_busy(),
+            To::Tls(..) => false,
+        }
+    }
+
+    /// None: a finish has a patience of its own.
+    fn finish_unconfirmed(&mut self) -> Option<Confirmation> {
+        None
     }
 
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
@@ -303,6 +359,16 @@ impl Sink for DataSink {
             To::Plain(sink) => sink.poll_lane(cx, op),
             To::Tls(..) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
+    }
+
+    /// None: this end is no file.
+    #[cfg(unix)]
+    fn poll_lane_job(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _job: &mut dyn FnMut() -> tidegate_io::LaneJob,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
     fn name(&self) -> String {

@@ -2,10 +2,14 @@
 //!
 //! Knows no file and no connection.
 
+#[cfg(unix)]
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tidegate_io::{Buffers, EndpointError, LaneEnd, Source};
+#[cfg(unix)]
+use tidegate_io::LaneOp;
+use tidegate_io::{Buffers, EndpointError, LaneEnd, RunAhead, Source};
 
 use crate::ascii::{FromWire, ToWire};
 
@@ -51,6 +55,7 @@ impl Converted {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Source for Converted {
     fn poll_read(
         &mut self,
@@ -76,9 +81,34 @@ impl Source for Converted {
         self.source.poll_stop(cx)
     }
 
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_discard(cx)
+    }
+
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_confirm(cx)
+    }
+
+    fn set_run_ahead(&mut self, ahead: RunAhead) {
+        self.source.set_run_ahead(ahead);
+    }
+
+    /// None: how many line ends are to come, nobody knows.
+    fn size_hint(&self) -> Option<u64> {
+        None
+    }
+
+    /// None: the bytes change.
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         None
     }
+
+    #[cfg(unix)]
+    fn poll_lane(&mut self, _cx: &mut Context<'_>, _op: LaneOp<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn lane_moved(&mut self, _bytes: u64) {}
 
     fn name(&self) -> String {
         format!("{} as text", self.source.name())

@@ -266,6 +266,11 @@ impl Writer {
         }
     }
 
+    /// Whether bytes are on their way to a disk.
+    pub(crate) fn is_writing_file(&self) -> bool {
+        matches!(&self.writing, Writing::Threaded(threaded) if self.kind == DescriptorKind::File && threaded.is_busy())
+    }
+
     /// What the kernel still holds for the far reader, where it says.
     pub(crate) fn unsent_bytes(&self) -> Option<u64> {
         match self.kind {

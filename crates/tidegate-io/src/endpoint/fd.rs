@@ -344,6 +344,11 @@ impl Sink for FdSink {
         self.writer.as_ref()?.unsent_bytes()
     }
 
+    /// A file's thread waits for a disk; a terminal's waits for somebody.
+    fn is_busy(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_writing_file)
+    }
+
     fn lane_end(&self) -> Option<LaneEnd<'_>> {
         self.writer.as_ref()?.lane_end()
     }

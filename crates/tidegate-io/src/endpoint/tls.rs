@@ -10,8 +10,9 @@ mod engine;
 mod records;
 mod trouble;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use tidegate::AbortReason;
+use tokio::time::Sleep;
 
 pub use self::config::{Identity, Options, Verification};
 use self::engine::Engine;
@@ -202,21 +204,30 @@ impl Tls {
 
     /// Both directions.
     pub fn into_duplex(self) -> Duplex {
-        let name = self.engine.name.clone();
-        let shared = Arc::new(Mutex::new(self.engine));
+        let (source, sink) = self.into_halves();
         Duplex {
-            source: Box::new(TlsSource {
-                engine: Arc::clone(&shared),
-                use_: Use::BesideOther,
-                name: name.clone(),
-            }),
-            sink: Box::new(TlsSink {
-                engine: shared,
-                use_: Use::BesideOther,
-                is_over: false,
-                name,
-            }),
+            source: Box::new(source),
+            sink: Box::new(sink),
         }
+    }
+
+    /// Both directions, for whoever wants to look at what either holds.
+    pub fn into_halves(self) -> (TlsSource, TlsSink) {
+        let name = self.engine.name.clone();
+        let engine = Arc::new(Mutex::new(self.engine));
+        let source = TlsSource {
+            engine: Arc::clone(&engine),
+            use_: Use::BesideOther,
+            name: name.clone(),
+        };
+        let sink = TlsSink {
+            engine,
+            use_: Use::BesideOther,
+            is_over: false,
+            patience: None,
+            name,
+        };
+        (source, sink)
     }
 
     /// Only what the peer sends. Our own direction stays open until the stream is confirmed, and then ends in good order;
@@ -236,12 +247,15 @@ impl Tls {
             engine: Arc::new(Mutex::new(self.engine)),
             use_: Use::Alone,
             is_over: false,
+            patience: None,
         }
     }
 }
 
 /// How long a failed handshake's alert may take to leave.
 const ALERT_WAIT: Duration = Duration::from_millis(200);
+/// How long a peer that takes no more may go on without saying why.
+const REASON_WAIT: Duration = Duration::from_secs(2);
 
 /// The reading half of a TLS session.
 pub struct TlsSource {
@@ -255,6 +269,8 @@ pub struct TlsSink {
     engine: Arc<Mutex<Engine>>,
     use_: Use,
     is_over: bool,
+    /// Runs once the peer takes no more.
+    patience: Option<Pin<Box<Sleep>>>,
     name: String,
 }
 
@@ -266,21 +282,44 @@ enum Use {
     BesideOther,
 }
 
+impl TlsSource {
+    /// Bytes taken from below and not handed out: beside what the reader holds, and at most one record.
+    pub fn buffered_bytes(&self) -> usize {
+        lock(&self.engine).bytes_in()
+    }
+}
+
+impl TlsSink {
+    /// The record on its way down, whose bytes do not count as accepted yet.
+    pub fn buffered_bytes(&self) -> usize {
+        lock(&self.engine).bytes_out()
+    }
+}
+
 /// Held during one poll and never across a wait; both halves may be driven by different tasks.
 fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The peer takes no more. It may have said why before it closed (a certificate it refuses): that lies before its end or is
-/// still on its way, and either comes, for the connection is gone.
-fn poll_why(engine: &mut Engine, cx: &mut Context<'_>, error: EndpointError) -> Poll<EndpointError> {
+/// still on its way, and either comes where the connection is gone. Where only its reading half is (a child that closed its
+/// standard input and lives on), nothing need ever come.
+fn poll_why(
+    engine: &mut Engine,
+    patience: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+    error: EndpointError,
+) -> Poll<EndpointError> {
     if error.blame != Blame::Peer {
         return Poll::Ready(error);
     }
-    Poll::Ready(match ready!(engine.poll_drop_rest(cx)) {
-        Err(said) if said.kind == ErrorKind::Failed => said,
-        _ => error,
-    })
+    match engine.poll_drop_rest(cx) {
+        Poll::Ready(Err(said)) if said.kind == ErrorKind::Failed => return Poll::Ready(said),
+        Poll::Ready(_) => return Poll::Ready(error),
+        Poll::Pending => {}
+    }
+    let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(REASON_WAIT)));
+    patience.as_mut().poll(cx).map(|()| error)
 }
 
 impl Source for TlsSource {
@@ -328,10 +367,6 @@ impl Source for TlsSource {
         }
     }
 
-    fn buffered_bytes(&self) -> usize {
-        lock(&self.engine).bytes_in()
-    }
-
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -341,7 +376,9 @@ impl Sink for TlsSink {
     fn poll_write(&mut self, cx: &mut Context<'_>, held: &Held) -> Poll<Result<usize, EndpointError>> {
         let mut engine = lock(&self.engine);
         match ready!(engine.poll_write(cx, held)) {
-            Err(error) if self.use_ == Use::Alone => poll_why(&mut engine, cx, error).map(Err),
+            Err(error) if self.use_ == Use::Alone => {
+                poll_why(&mut engine, &mut self.patience, cx, error).map(Err)
+            }
             result => Poll::Ready(result),
         }
     }
@@ -356,7 +393,7 @@ impl Sink for TlsSink {
         if !self.is_over {
             confirmation = match ready!(engine.poll_end(cx)) {
                 Err(error) if self.use_ == Use::Alone => {
-                    return poll_why(&mut engine, cx, error).map(Err);
+                    return poll_why(&mut engine, &mut self.patience, cx, error).map(Err);
                 }
                 result => result?,
             };
@@ -405,10 +442,6 @@ impl Sink for TlsSink {
 
     fn unsent_bytes(&self) -> Option<u64> {
         lock(&self.engine).sink().unsent_bytes()
-    }
-
-    fn buffered_bytes(&self) -> usize {
-        lock(&self.engine).bytes_out()
     }
 
     fn is_heard_out(&self) -> bool {

@@ -181,7 +181,7 @@ impl Kernel {
 }
 
 /// The lane for two ends. See `docs/performance.md` for the measurements behind `auto`.
-fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
+pub(crate) fn choose(choice: LaneChoice, from: LaneKind, to: LaneKind) -> Option<Lane> {
     use LaneKind::{File, LocalSocket, Null, Pipe, Socket};
     let possible = match (from, to) {
         (File, File) => Lane::CopyFileRange,

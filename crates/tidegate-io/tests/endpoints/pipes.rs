@@ -10,7 +10,7 @@ use std::task::Poll;
 use rustix::fs::{Mode, OFlags};
 use tidegate_io::endpoint::fd::{Descriptor, DescriptorKind};
 use tidegate_io::endpoint::pipe::{PipeSink, PipeSource};
-use tidegate_io::{Buffers, Confirmation, Duplex, ErrorKind, Flow, LaneKind, Sink, Source};
+use tidegate_io::{Buffers, Confirmation, Duplex, ErrorKind, Flow, Held, LaneKind, Sink, Source};
 
 use crate::support::{MemorySink, MemorySource, finish, pattern, read_all, read_some, within, write_all};
 
@@ -242,6 +242,22 @@ async fn a_file_is_read_from_where_its_description_stands_and_left_where_we_stop
     let mut rest = String::new();
     file.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "6789");
+}
+
+/// The thread that writes a file is this machine's own work, that which writes a terminal waits for somebody.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_busy() {
+    let file = tempfile::tempfile().unwrap();
+    let mut sink = Descriptor::adopt(file.as_raw_fd()).unwrap().into_sink().unwrap();
+    let mut held = Held::default();
+    held.push(pattern(1 << 20).into());
+    assert!(!sink.is_busy());
+    let written = std::future::poll_fn(|cx| {
+        let written = sink.poll_write(cx, &held);
+        assert_eq!(written.is_pending(), sink.is_busy());
+        written
+    });
+    within(written).await.unwrap();
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use tidegate::{AbortReason, Consumer as _, Loss, Marks, Pressure, Producer, Pull
 use tidegate_io::endpoint::tls::{Client, Options, Server, Tls};
 use tidegate_io::transport::{Connection, HandshakeSide, Settings, open};
 use tidegate_io::{
-    AsyncSource, Buffers, Confirmation, Direction, Duplex, EndpointError, ErrorKind, FlowErrorKind, Held,
-    Relay, Sink, Source,
+    AsyncSource, Blame, Buffers, Confirmation, Direction, Duplex, EndpointError, ErrorKind, FlowErrorKind,
+    Held, Relay, Sink, Source,
 };
 
 use crate::support::{MemorySink, finish, pattern, read_some, until, within, write_all};
@@ -92,10 +92,11 @@ async fn read_at_most(source: &mut dyn Source, max: usize) -> Bytes {
 #[tokio::test]
 async fn no_layer_holds_more_than_a_record_each_way() {
     let (near, far) = pair().await;
-    let (mut near, mut far) = (near.into_duplex(), far.into_duplex());
-    assert_eq!((near.source.buffered_bytes(), near.sink.buffered_bytes()), (0, 0));
-    let accepted = [fill(&mut *near.sink).await, fill(&mut *far.sink).await];
-    for (source, sink) in [(&near.source, &near.sink), (&far.source, &far.sink)] {
+    let ((mut near_source, mut near_sink), (mut far_source, mut far_sink)) =
+        (near.into_halves(), far.into_halves());
+    assert_eq!((near_source.buffered_bytes(), near_sink.buffered_bytes()), (0, 0));
+    let accepted = [fill(&mut near_sink).await, fill(&mut far_sink).await];
+    for (source, sink) in [(&near_source, &near_sink), (&far_source, &far_sink)] {
         let on_its_way = sink.buffered_bytes();
         assert!(
             (1..=RECORD_BYTES).contains(&on_its_way),
@@ -103,10 +104,10 @@ async fn no_layer_holds_more_than_a_record_each_way() {
         );
         assert_eq!(source.buffered_bytes(), 0, "nobody reads: nothing is taken in");
     }
-    for (source, accepted) in [(&mut far.source, accepted[0]), (&mut near.source, accepted[1])] {
+    for (source, accepted) in [(&mut far_source, accepted[0]), (&mut near_source, accepted[1])] {
         let (mut got, mut most) = (0, 0);
         while got < accepted {
-            got += read_at_most(&mut **source, 1_000).await.len();
+            got += read_at_most(source, 1_000).await.len();
             most = most.max(source.buffered_bytes());
         }
         assert!(
@@ -120,19 +121,15 @@ async fn no_layer_holds_more_than_a_record_each_way() {
 #[tokio::test]
 async fn a_record_that_is_not_whole_counts() {
     let (near, _far, mut tap) = tapped().await;
-    let mut near = near.into_duplex();
+    let (mut source, _sink) = near.into_halves();
     write_all(&mut tap, [&[23, 3, 3, 0x20, 0][..], &[1; 100]].concat())
         .await
         .unwrap();
     let mut buffers = Buffers::default();
     until("it has come", || {
         let mut context = Context::from_waker(std::task::Waker::noop());
-        assert!(
-            near.source
-                .poll_read(&mut context, &mut buffers, 1_000)
-                .is_pending()
-        );
-        near.source.buffered_bytes() == 105
+        assert!(source.poll_read(&mut context, &mut buffers, 1_000).is_pending());
+        source.buffered_bytes() == 105
     })
     .await;
 }
@@ -206,6 +203,26 @@ async fn a_refusal_that_follows_a_failed_write_is_the_reason() {
     assert!(accepted.is_err());
     let error = written.unwrap_err();
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
+}
+
+/// A peer that takes no more and neither says why nor ends is not waited for beyond measure.
+#[tokio::test]
+async fn a_failed_write_does_not_wait_for_a_reason_for_ever() {
+    let papers = Papers::new();
+    let server = Server::new(&papers.sign("localhost", |_| ()), &Options::default()).unwrap();
+    let client = Client::new(&papers.options()).unwrap();
+    let (near, far) = sockets().await;
+    let look = near.source.lane_end().unwrap().fd.try_clone_to_owned().unwrap();
+    let (near, _far) =
+        within(async { tokio::join!(client.connect(near, "localhost"), server.accept(far)) }).await;
+    let mut sink = near.unwrap().into_sink();
+    socket2::SockRef::from(&look)
+        .shutdown(std::net::Shutdown::Write)
+        .unwrap();
+    // From here on a wait for a time takes none.
+    tokio::time::pause();
+    let error = within(write_all(&mut sink, &b"x"[..])).await.unwrap_err();
+    assert_eq!(error.blame, Blame::Peer, "{error}");
 }
 
 /// Through a relay as everywhere: what closes in good order below TLS and not in it is cut short, and so is what it was

@@ -15,6 +15,7 @@ use tidegate::{
     AbortReason, Consumer, Delivered, FinishableConsumer as _, Outcome, Producer, PullProducer, PushProducer,
     StopReason,
 };
+use tidegate_io::{Held, Sink as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -348,6 +349,43 @@ async fn b55_a_write_error_fails_once_and_stops_the_source() {
 }
 
 /// An abort, and a task dropped in the middle, leave nothing.
+/// A disk that takes its time is no peer that has gone: no deadline runs for it.
+#[tokio::test]
+async fn a_sink_whose_disk_is_at_work_is_busy() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let on = Arc::clone(&disk);
+    let wrap = move |file| -> Box<dyn MessageFile> {
+        Box::new(DiskFile {
+            disk: Arc::clone(&on),
+            file,
+        })
+    };
+    let mut sink = sink_on(directory.path().to_owned(), Options::default(), Arc::new(wrap));
+    assert!(!sink.is_busy());
+    let mut held = Held::default();
+    held.push(Bytes::from_static(b"a message\n"));
+    let mut looked = false;
+    let written = std::future::poll_fn(|cx| {
+        let written = sink.poll_write(cx, &held);
+        if written.is_pending() {
+            looked = true;
+            assert!(sink.is_busy());
+            // What is written now waits for this, whether it has begun or not.
+            disk.change(|state| state.open = true);
+        }
+        written
+    });
+    assert_eq!(written.await.unwrap(), 10);
+    assert!(looked && !sink.is_busy());
+    let finished = std::future::poll_fn(|cx| {
+        let finished = sink.poll_finish(cx);
+        assert_eq!(finished.is_pending(), sink.is_busy());
+        finished
+    });
+    finished.await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_cut_short_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();

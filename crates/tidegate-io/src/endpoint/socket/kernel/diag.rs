@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use socket2::SockRef;
 
-/// One socket for the process, opened when first needed and kept: looks come often.
+/// One socket for the process, opened when first needed and kept. Its lock is held for the 2 µs of a look, and no data path takes
+/// it: a stall limit of 30 s looks every 7.5 s, which for 10,000 connections is 3 ms a second.
 static CHANNEL: Mutex<Option<Channel>> = Mutex::new(None);
 
 struct Channel {
