@@ -3,16 +3,13 @@
 //! Knows nothing of who asked, and compares with what was expected only at the clean end.
 
 use std::fmt;
-#[cfg(unix)]
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use sha2::Digest;
-#[cfg(unix)]
-use tidegate_io::LaneOp;
-use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, LaneEnd, RunAhead, Source};
+use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, LaneEnd, LaneOp, RunAhead, Source};
 
 /// The checksums there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -222,7 +219,6 @@ impl<S: Source> Source for Checked<S> {
         None
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, _cx: &mut Context<'_>, _op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }

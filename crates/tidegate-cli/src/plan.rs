@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 use tidegate_io::endpoint::file::Durability;
-use tidegate_io::{Lane, LaneKind};
+use tidegate_io::{Lane, LaneChoice, LaneKind};
 
 use crate::address::{Address, Place, Role, Scheme};
 use crate::args::LaneArg;
@@ -158,8 +158,9 @@ const WITHIN_ONE_MACHINE: &str = "within one machine a large buffer in user spac
 
 /// Why `auto` takes none.
 fn loss(from: LaneKind, to: LaneKind) -> &'static str {
+    let is_any = LaneChoice::Auto.between(LaneKind::File, LaneKind::File).is_some();
     match (from, to) {
-        _ if !cfg!(target_os = "linux") => "this system has no lanes",
+        _ if !is_any => "this system has no lanes",
         (LaneKind::File, LaneKind::LocalSocket) => WITHIN_ONE_MACHINE,
         (LaneKind::File, _) => "auto splices no file: a change on the way would show",
         (_, LaneKind::File) => "a stream into a file goes through user space",

@@ -362,7 +362,6 @@ impl Sink for DataSink {
     }
 
     /// None: this end is no file.
-    #[cfg(unix)]
     fn poll_lane_job(
         &mut self,
         _cx: &mut Context<'_>,

@@ -2,14 +2,11 @@
 //!
 //! Knows no file and no connection.
 
-#[cfg(unix)]
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-#[cfg(unix)]
-use tidegate_io::LaneOp;
-use tidegate_io::{Buffers, EndpointError, LaneEnd, RunAhead, Source};
+use tidegate_io::{Buffers, EndpointError, LaneEnd, LaneOp, RunAhead, Source};
 
 use crate::ascii::{FromWire, ToWire};
 
@@ -103,7 +100,6 @@ impl Source for Converted {
         None
     }
 
-    #[cfg(unix)]
     fn poll_lane(&mut self, _cx: &mut Context<'_>, _op: LaneOp<'_>) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
