@@ -1,9 +1,9 @@
 //! HTTP, FTP, Maildir, Perspective Broker and TLS by address, between two of us and against our own servers.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::support::{MIB, Place, Run, Running, go, go_with, tidegate};
+use crate::support::{MIB, Place, Run, Running, clean, go, go_with, peer, tidegate, until};
 
 /// Where `serve` says it serves.
 pub(crate) fn served(serving: &mut Running) -> String {
@@ -124,8 +124,27 @@ fn http_is_served_fetched_uploaded_and_resumed() {
     serving.end().expect(0);
 }
 
+/// The program under strace, which notes each sync in `log`.
+fn watched(strace: &Path, log: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(strace);
+    clean(&mut command);
+    // -D: the program is our child, and what we signal.
+    command
+        .args(["-D", "-f", "-q", "-e", "trace=fsync,fdatasync", "-o"])
+        .arg(log);
+    command.arg(env!("CARGO_BIN_EXE_tidegate")).args(args);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 #[test]
 fn uploads_may_be_left_to_the_system() {
+    let Some(strace) = peer("strace", "uploads_may_be_left_to_the_system") else {
+        return;
+    };
     let place = Place::new(MIB);
     let root = place.path("root");
     std::fs::create_dir(&root).unwrap();
@@ -141,10 +160,20 @@ fn uploads_may_be_left_to_the_system() {
         ["serve", "http", &dir].into_iter().chain(at).collect::<Vec<_>>()
     };
     for durability in ["cached", "synced"] {
-        let mut serving = Running::start(&mut tidegate(serve(durability)));
+        let log = place.path(&format!("{durability}.log"));
+        let mut serving = Running::start(&mut watched(&strace, &log, &serve(durability)));
         let url = served(&mut serving);
         go([place.text("big"), format!("{url}/{durability}")]).expect(0);
         assert!(std::fs::read(root.join(durability)).unwrap() == place.bytes);
+        let id = format!("{} ", serving.child.id());
+        serving.signal("TERM");
+        serving.end().expect(0);
+        let calls = || std::fs::read_to_string(&log).unwrap_or_default();
+        until("strace has told all", || {
+            let is_last = |line: &str| line.starts_with(&id) && line.contains("+++ exited");
+            calls().lines().any(is_last)
+        });
+        assert_eq!(calls().contains("sync("), durability == "synced", "{}", calls());
     }
     go(serve("never")).expect(2);
 }
