@@ -6,11 +6,12 @@
 //! timed.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 /// The alarm of one connection. Its sleeps are polled by one task.
@@ -58,7 +59,8 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         let polled = loop {
-            if sleep.as_mut().poll(cx).is_pending() {
+            // Beside the budget of the task: once that is spent the timer would not be set, and nobody would know.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 break Poll::Pending;
             }
             if tokio::time::Instant::now() >= deadline {
@@ -135,5 +137,22 @@ mod tests {
         alarm.reset(&mut late, alarm.now() + Duration::from_secs(3));
         late.await;
         assert_eq!(start.elapsed(), Duration::from_secs(21));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_first_polled_by_a_task_without_budget_ends_too() {
+        use tokio::task::coop;
+        let alarm = Alarm::new();
+        let mut sleep = alarm.sleep(Duration::from_secs(10));
+        std::future::poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                let _ = pin!(coop::consume_budget()).poll(cx);
+            }
+            let _ = sleep.as_mut().poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), sleep).await;
+        assert!(ended.is_ok(), "the timer was never set");
     }
 }
