@@ -25,6 +25,7 @@ pub(crate) mod web;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::SystemTime;
 
 #[cfg(any(feature = "http", feature = "pb"))]
 use tidegate_io::endpoint::tcp;
@@ -69,6 +70,14 @@ impl<'a, T> Opening<'a, T> {
     }
 }
 
+/// Where a copy begins.
+#[derive(Clone, Copy, Default)]
+struct Start {
+    offset: u64,
+    /// When the part before was written, as far as it is in a file here.
+    written: Option<SystemTime>,
+}
+
 /// Opens the two ends of a copy.
 pub(crate) struct Opener<'a> {
     pub(crate) settings: &'a CopySettings,
@@ -102,8 +111,9 @@ impl Opener<'_> {
     ) -> Result<(BoxSource, BoxSink), Failure> {
         let at_source = |error: EndpointError| hints::failure(Side::Source, source, &error);
         let at_sink = |error: EndpointError| hints::failure(Side::Sink, sink, &error);
-        let offset = self.offset(source, sink).await?;
-        match self.source(source, offset).await.map_err(at_source)? {
+        let start = self.start(source, sink).await?;
+        let offset = start.offset;
+        match self.source(source, start).await.map_err(at_source)? {
             Opening::Open(opened) => {
                 same::refuse_same_file(source, sink).map_err(at_sink)?;
                 let end = End {
@@ -128,34 +138,41 @@ impl Opener<'_> {
     }
 
     /// How much of the target is there already, when an earlier copy is to be continued.
-    async fn offset(&self, source: &Address, sink: &Address) -> Result<u64, Failure> {
+    async fn start(&self, source: &Address, sink: &Address) -> Result<Start, Failure> {
         if !self.settings.resume {
-            return Ok(0);
+            return Ok(Start::default());
         }
         match (sink.scheme, &sink.place) {
             (Scheme::File, Place::Path(path)) => {
-                let offset = match tokio::fs::metadata(path).await {
-                    Ok(found) if found.is_file() => found.len(),
-                    _ => 0,
+                let start = match tokio::fs::metadata(path).await {
+                    Ok(found) if found.is_file() => Start {
+                        offset: found.len(),
+                        written: found.modified().ok(),
+                    },
+                    _ => Start::default(),
                 };
                 #[cfg(feature = "ftp")]
-                resumed::download(source, path, offset, self.settings)
+                resumed::download(source, path, start.offset, self.settings)
                     .await
                     .map_err(|error| hints::failure(Side::Source, source, &error))?;
-                Ok(offset)
+                Ok(start)
             }
             #[cfg(feature = "ftp")]
             (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => resumed::upload(source, url, self.settings)
                 .await
+                .map(|offset| Start {
+                    offset,
+                    written: None,
+                })
                 .map_err(|error| hints::failure(Side::Sink, sink, &error)),
-            _ => Ok(0),
+            _ => Ok(Start::default()),
         }
     }
 
     async fn source<'a>(
         &'a self,
         address: &'a Address,
-        offset: u64,
+        start: Start,
     ) -> Result<Opening<'a, BoxSource>, EndpointError> {
         let timeout = self.settings.flow.connect_timeout;
         let open = match address.scheme {
@@ -169,18 +186,18 @@ impl Opener<'_> {
                 dial::source(address, &self.settings.ends, timeout).await?
             }
             Scheme::Stdio | Scheme::File | Scheme::Pipe | Scheme::Fd | Scheme::Exec | Scheme::Shell => {
-                local::source(address, offset).await?
+                local::source(address, start.offset).await?
             }
-            _ => self.protocol_source(address, offset).await?,
+            _ => self.protocol_source(address, start).await?,
         };
         Ok(Opening::Open(open))
     }
 
-    async fn protocol_source(&self, address: &Address, offset: u64) -> Result<BoxSource, EndpointError> {
+    async fn protocol_source(&self, address: &Address, start: Start) -> Result<BoxSource, EndpointError> {
         Ok(match (address.scheme, &address.place) {
             #[cfg(feature = "http")]
             (Scheme::Http | Scheme::Https, Place::Url(url)) => {
-                Box::new(web::source(url, offset, self.settings).await?)
+                Box::new(web::source(url, start.offset, start.written, self.settings).await?)
             }
             #[cfg(feature = "http")]
             (Scheme::HttpListen, Place::HostPort { host, port }) => {
@@ -189,7 +206,7 @@ impl Opener<'_> {
             }
             #[cfg(feature = "ftp")]
             (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
-                Box::new(remote_file::source(url, offset, self.settings).await?)
+                Box::new(remote_file::source(url, start.offset, self.settings).await?)
             }
             #[cfg(feature = "pb")]
             (Scheme::Pb, Place::Named { host, port, name }) => Box::new(pages::source(host, *port, name)),

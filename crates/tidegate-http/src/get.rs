@@ -7,10 +7,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, IF_RANGE, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use tidegate_io::{Blame, Buffers, EndpointError, ErrorKind, Source};
@@ -31,6 +31,7 @@ pub struct GetSource {
     client: Client,
     target: Target,
     version: Validators,
+    changed: Option<SystemTime>,
     /// Of the whole representation.
     size: Option<u64>,
     /// The offset of the next byte.
@@ -56,7 +57,7 @@ struct Arriving {
 
 impl Client {
     /// Asks for `url` and waits for the head of the answer; the body is the source. `from` is the offset of the first
-    /// byte wanted, 0 for all.
+    /// byte wanted, 0 for all; at the very end the source is empty.
     ///
     /// # Errors
     /// No connection, no answer, or one that is no success, after the retries that the options allow.
@@ -74,6 +75,7 @@ impl Client {
             }
             match self.ask(&target, &headers, from).await {
                 Ok(Asked::Answer(answer)) => return self.source(target, headers, *answer, from),
+                Ok(Asked::NoMore(answer)) => return Ok(self.nothing_left(target, headers, &answer, from)),
                 Ok(Asked::Elsewhere(location)) => {
                     hops += 1;
                     if hops > self.options.redirects_max {
@@ -98,11 +100,11 @@ impl Client {
     }
 
     async fn ask(&self, target: &Target, headers: &HeaderMap, from: u64) -> Result<Asked, EndpointError> {
-        let mut headers = headers.clone();
+        let mut asked = headers.clone();
         if from > 0 {
-            headers.insert(RANGE, from_offset(from));
+            asked.insert(RANGE, from_offset(from));
         }
-        let underway = self.send(Method::GET, &target.uri, headers, Body::empty());
+        let underway = self.send(Method::GET, &target.uri, asked, Body::empty());
         let answer = answer(underway, &target.uri, self.options.answer_timeout).await?;
         let status = answer.status();
         let location = answer
@@ -119,7 +121,56 @@ impl Client {
                 Some(location),
             ) => Ok(Asked::Elsewhere(location.to_owned())),
             _ if status.is_success() => Ok(Asked::Answer(Box::new(answer))),
+            (StatusCode::RANGE_NOT_SATISFIABLE, _) if from > 0 => {
+                self.ask_for_the_end(target, headers.clone(), from).await
+            }
             _ => Err(refused(&target.uri, status)),
+        }
+    }
+
+    /// No byte follows the offset: is it the end?
+    async fn ask_for_the_end(
+        &self,
+        target: &Target,
+        headers: HeaderMap,
+        from: u64,
+    ) -> Result<Asked, EndpointError> {
+        let underway = self.send(Method::HEAD, &target.uri, headers, Body::empty());
+        let answer = answer(underway, &target.uri, self.options.answer_timeout).await?;
+        let length = answer
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        match length.filter(|_| answer.status().is_success()) {
+            Some(length) if length == from => Ok(Asked::NoMore(Box::new(answer))),
+            Some(length) => {
+                let what = format!(
+                    "{} has {length} bytes, not the {from} to go on behind",
+                    target.uri
+                );
+                Err(EndpointError::new(ErrorKind::Mismatch, Blame::Peer, what))
+            }
+            None => Err(refused(&target.uri, StatusCode::RANGE_NOT_SATISFIABLE)),
+        }
+    }
+
+    fn nothing_left(
+        &self,
+        target: Target,
+        headers: HeaderMap,
+        answer: &Response<Incoming>,
+        from: u64,
+    ) -> GetSource {
+        GetSource {
+            client: self.clone(),
+            target,
+            version: Validators::of_answer(answer.headers()),
+            changed: changed(answer.headers()),
+            size: Some(from),
+            at: from,
+            failures: 0,
+            state: State::Ended,
+            headers,
         }
     }
 
@@ -131,6 +182,7 @@ impl Client {
         from: u64,
     ) -> Result<GetSource, EndpointError> {
         let version = Validators::of_answer(answer.headers());
+        let changed = changed(answer.headers());
         let part = part_of(answer.headers());
         let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
         if from > 0 && !(partial && part.is_some_and(|(start, _)| start == from)) {
@@ -147,6 +199,7 @@ impl Client {
             client: self.clone(),
             target,
             version,
+            changed,
             size,
             at: from,
             failures: 0,
@@ -170,6 +223,8 @@ impl Client {
 
 enum Asked {
     Answer(Box<Response<Incoming>>),
+    /// The offset is the end. The answer has no body.
+    NoMore(Box<Response<Incoming>>),
     Elsewhere(String),
 }
 
@@ -177,6 +232,11 @@ impl GetSource {
     /// The version that is being downloaded, as the server names it.
     pub fn version(&self) -> &Validators {
         &self.version
+    }
+
+    /// When it was last changed, by the server's clock and in whole seconds, where the server told.
+    pub fn changed(&self) -> Option<SystemTime> {
+        self.changed
     }
 
     /// The size of the whole, where the server told.
@@ -266,6 +326,10 @@ impl Resume {
             status => Err(refused(uri, status)),
         }
     }
+}
+
+fn changed(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(LAST_MODIFIED)?.to_str().ok()?).ok()
 }
 
 fn from_offset(offset: u64) -> HeaderValue {

@@ -2,25 +2,46 @@
 //!
 //! Knows which option becomes which setting of the client.
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate_http::{
     Client, ClientOptions, GetSource, Limits, ListenSink, ListenSource, Server, UploadSink,
     listen_sink as serve_one, listen_source as take_one,
 };
-use tidegate_io::{Blame, EndpointError, ErrorKind};
+use tidegate_io::{Blame, EndpointError, ErrorKind, Source as _};
 
 use tokio::net::TcpListener;
 
 use super::tls;
-use crate::settings::{CopySettings, EndSettings};
+use crate::settings::{CopySettings, EndSettings, Existing};
 
-/// Asks for a download from an offset on and waits for the head of the answer.
+/// Asks for a download from an offset on and waits for the head of the answer. `written`: when the part before the offset
+/// was; two versions must not be joined into one.
 pub(super) async fn source(
     url: &str,
     offset: u64,
+    written: Option<SystemTime>,
     settings: &CopySettings,
 ) -> Result<GetSource, EndpointError> {
-    client(url, settings)?.get(url, offset).await
+    let source = client(url, settings)?.get(url, offset).await?;
+    if offset > 0 && settings.existing != Existing::Replace {
+        match (source.changed(), written) {
+            (Some(changed), Some(written)) if changed > written => {
+                let what = format!(
+                    "cannot resume: by the two clocks {} was changed since; --force goes on all the same",
+                    source.name()
+                );
+                return Err(EndpointError::new(ErrorKind::Mismatch, Blame::Caller, what));
+            }
+            (None, _) => {
+                let name = source.name();
+                tracing::warn!("the server does not tell when {name} was changed: not compared");
+            }
+            _ => {}
+        }
+    }
+    Ok(source)
 }
 
 /// An upload; it begins with the first byte.

@@ -114,6 +114,37 @@ fn a_download_over_tls_that_is_cut_ten_times_arrives_whole() {
     resumes_from(port, &place, &cert, "ours");
 }
 
+/// Over HTTP what is there cannot be compared byte for byte; the times can.
+#[test]
+fn a_download_is_resumed_of_the_same_version_and_at_its_end_nothing_follows() {
+    let place = Place::new(100_000);
+    let dir = place.text("");
+    let mut serving = Running::start(&mut tidegate(["serve", "http", &dir, "--listen", "127.0.0.1:0"]));
+    let url = format!("{}/big", served(&mut serving));
+    let copy = place.text("copy");
+    let whole = std::fs::read(place.path("big")).unwrap();
+    let begun = |bytes: usize, age_seconds: u64| {
+        std::fs::write(&copy, &whole[..bytes]).unwrap();
+        let written = std::time::SystemTime::now() - std::time::Duration::from_secs(age_seconds);
+        let file = std::fs::File::options().append(true).open(&copy).unwrap();
+        file.set_modified(written).unwrap();
+    };
+    for bytes in [40_000, whole.len()] {
+        begun(bytes, 0);
+        go([&url, &copy, "--resume"]).expect(0);
+        place.holds_all("copy");
+        begun(bytes, 3600);
+        let refused = go([&url, &copy, "--resume"]).expect(9);
+        assert!(refused.err.contains("was changed since"), "{}", refused.err);
+        assert_eq!(std::fs::metadata(&copy).unwrap().len(), bytes as u64);
+        go([&url, &copy, "--resume", "--force"]).expect(0);
+        place.holds_all("copy");
+    }
+    std::fs::write(&copy, vec![0; whole.len() + 1]).unwrap();
+    let longer = go([&url, &copy, "--resume"]).expect(9);
+    assert!(longer.err.contains("has 100000 bytes"), "{}", longer.err);
+}
+
 #[test]
 fn a_download_from_nginx_over_tls_that_is_cut_ten_times_arrives_whole() {
     let Some(program) = peer(
