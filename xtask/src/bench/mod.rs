@@ -87,7 +87,7 @@ const BENCHES: &[Bench] = &[
     bench(
         "http-big",
         "a large file down and up over HTTP",
-        [200, 110],
+        [200, 140],
         web::big,
     ),
     bench("ftp", "a large file down and up over FTP", [90, 20], ftp::bulk),

@@ -281,7 +281,7 @@ fn established(port: u16) -> Result<usize> {
 pub(crate) fn big() -> Result<Table> {
     let columns = &[
         "GET GiB/s",
-        "PUT to nothing GiB/s",
+        "PUT of 1 GiB to nothing GiB/s",
         "to a file GiB/s",
         "to a synced file GiB/s",
         "peak KiB over idle at 1 MiB/s",
@@ -332,38 +332,43 @@ fn big_round(server: &Server, dir: &Path, memory: Memory) -> Result<[f64; 5]> {
         Memory::Seen => slow_peak_kib(&guard, port)?,
         Memory::Passed => f64::NAN,
     };
-    let get = exchange(&["get", &port.to_string(), "/big.bin"])?;
+    let get = exchange(&["get", &port.to_string(), "/big.bin"], rig::served_bytes())?;
     let put = |fate| {
         clear_uploads(dir);
         if !matches!((fate, server.uploads), (Fate::Dropped, _) | (_, Uploads::None)) {
             super::bulk::touch_memory(&dir.join("up.bin"), rig::served_bytes())?;
         }
-        upload(server, (dir, port), fate)
+        upload(server, dir, fate)
     };
     let (dropped, cached, synced) = (put(Fate::Dropped)?, put(Fate::Cached)?, put(Fate::Synced)?);
     Ok([get, dropped, cached, synced, peak])
 }
 
-/// The rate of an upload; NaN where a server takes none of the kind.
-fn upload(server: &Server, (dir, port): (&Path, u16), fate: Fate) -> Result<f64> {
-    let put =
-        |port: u16, path: &str| exchange(&["put", &port.to_string(), path, &rig::served_bytes().to_string()]);
-    let beside = |start: &dyn Fn(u16) -> Result<Guard>| {
-        let other = rig::free_port()?;
-        let _taking = start(other)?;
-        rig::listening(other)?;
-        put(other, "/up.bin")
+/// The rate of an upload, to a server that was started for it; NaN where a server takes none of the kind.
+fn upload(server: &Server, dir: &Path, fate: Fate) -> Result<f64> {
+    let path = match (server.uploads, fate) {
+        (Uploads::None, _) | (Uploads::File, Fate::Dropped | Fate::Synced) => return Ok(f64::NAN),
+        (Uploads::File | Uploads::Ours, _) => "/up.bin",
+        (Uploads::Paths, Fate::Dropped) => "/null",
+        (Uploads::Paths, Fate::Cached) => "/file.bin",
+        (Uploads::Paths, Fate::Synced) => "/synced.bin",
     };
-    match (server.uploads, fate) {
-        (Uploads::None, _) | (Uploads::File, Fate::Dropped | Fate::Synced) => Ok(f64::NAN),
-        (Uploads::File, Fate::Cached) | (Uploads::Ours, Fate::Synced) => put(port, "/up.bin"),
-        (Uploads::Ours, Fate::Dropped) => beside(&tidegate_to_nothing),
-        (Uploads::Ours, Fate::Cached) => beside(&|port| tidegate_with(dir, port, "cached")),
-        (Uploads::Paths, Fate::Dropped) => put(port, "/null"),
-        (Uploads::Paths, Fate::Cached) => put(port, "/file.bin"),
-        (Uploads::Paths, Fate::Synced) => put(port, "/synced.bin"),
-    }
+    let port = rig::free_port()?;
+    let _taking = match (server.uploads, fate) {
+        (Uploads::Ours, Fate::Dropped) => tidegate_to_nothing(port)?,
+        (Uploads::Ours, Fate::Cached) => tidegate_with(dir, port, "cached")?,
+        _ => (server.start)(dir, port)?,
+    };
+    rig::listening(port)?;
+    let bytes = match fate {
+        Fate::Dropped => DROPPED_BYTES,
+        Fate::Cached | Fate::Synced => rig::served_bytes(),
+    };
+    exchange(&["put", &port.to_string(), path, &bytes.to_string()], bytes)
 }
+
+/// What is thrown away costs no disk and no memory, and of less the rate swings from round to round.
+const DROPPED_BYTES: u64 = 1 << 30;
 
 /// Every upload to a file is a new file.
 fn clear_uploads(dir: &Path) {
@@ -372,12 +377,12 @@ fn clear_uploads(dir: &Path) {
     }
 }
 
-/// One exchange of the large file's bytes by the C client, in GiB/s.
-fn exchange(words: &[&str]) -> Result<f64> {
+/// One exchange of so many bytes by the C client, in GiB/s.
+fn exchange(words: &[&str], bytes: u64) -> Result<f64> {
     let seconds: f64 = output(Command::new(rig::http_bound()).args(words))?
         .trim()
         .parse()?;
-    Ok(rig::served_rate(seconds))
+    Ok(bytes as f64 / f64::from(1 << 30) / seconds)
 }
 
 /// The most a server grows over what it was when idle, while it sends a file at 1 MiB/s for three seconds.
