@@ -34,6 +34,15 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
     );
 }
 
+#[test]
+fn a_home_that_is_no_folder_holds_no_configuration() {
+    let place = Place::new(10);
+    let mut command = tidegate([place.text("big"), place.text("copy")]);
+    command.env_remove("XDG_CONFIG_HOME").env("HOME", "/dev/null");
+    run(command).expect(0);
+    place.holds_all("copy");
+}
+
 /// What is usual here gives way to what was said this time and does not go with it.
 #[test]
 fn what_the_environment_says_gives_way() {
