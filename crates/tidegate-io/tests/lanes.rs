@@ -272,7 +272,7 @@ async fn a_pipe_emptied_at_the_wrong_moment_hangs_no_splice() {
     use rustix::fs::{FileType, Mode, OFlags};
     const BYTES: usize = 256 * 1024;
     let one_slot = |pipe: &std::fs::File| rustix::pipe::fcntl_setpipe_size(pipe, 4096).map(drop);
-    for round in 0..20 {
+    for round in 0..60 {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| {
             let path = folder.path().join(name);
