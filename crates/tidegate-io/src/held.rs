@@ -19,9 +19,16 @@ use bytes::{Buf, Bytes};
 /// ```
 #[derive(Debug, Default)]
 pub struct Held {
-    #[expect(clippy::box_collection, reason = "most flows are idle and hold nothing")]
-    pieces: Option<Box<VecDeque<Bytes>>>,
+    /// Boxed, because most flows are idle and hold nothing.
+    pieces: Option<Box<Pieces>>,
     bytes: usize,
+}
+
+/// One piece is what a flow of small messages ever holds: it takes no second allocation.
+#[derive(Debug)]
+struct Pieces {
+    first: Bytes,
+    more: VecDeque<Bytes>,
 }
 
 impl Held {
@@ -37,20 +44,31 @@ impl Held {
 
     /// Adds a piece behind the others. An empty piece is dropped.
     pub fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.get_or_insert_default().push_back(piece);
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len();
+        match &mut self.pieces {
+            Some(pieces) => pieces.more.push_back(piece),
+            None => {
+                self.pieces = Some(Box::new(Pieces {
+                    first: piece,
+                    more: VecDeque::new(),
+                }));
+            }
         }
     }
 
     /// The first piece. Cloning it is cheap.
     pub fn front(&self) -> Option<&Bytes> {
-        self.pieces().next()
+        self.pieces.as_deref().map(|pieces| &pieces.first)
     }
 
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
-        self.pieces.iter().flat_map(|pieces| pieces.iter())
+        let pieces = self.pieces.as_deref();
+        let more = pieces.into_iter().flat_map(|pieces| &pieces.more);
+        pieces.map(|pieces| &pieces.first).into_iter().chain(more)
     }
 
     /// Fills `slices` from the front for a vectored write and says how many it filled.
@@ -70,29 +88,47 @@ impl Held {
     pub fn advance(&mut self, mut bytes: usize) {
         assert!(bytes <= self.bytes, "a sink accepted more than it was shown");
         self.bytes -= bytes;
-        let Some(pieces) = &mut self.pieces else {
-            return;
-        };
-        while let Some(front) = pieces.front_mut() {
-            if front.len() > bytes {
-                front.advance(bytes);
+        while let Some(pieces) = &mut self.pieces {
+            if pieces.first.len() > bytes {
+                pieces.first.advance(bytes);
                 return;
             }
-            bytes -= front.len();
-            pieces.pop_front();
-        }
-    }
-
-    /// Lets go of unused room: the stream is idle.
-    pub fn shrink(&mut self) {
-        if self.is_empty() {
-            self.pieces = None;
+            bytes -= pieces.first.len();
+            match pieces.more.pop_front() {
+                Some(next) => pieces.first = next,
+                None => self.pieces = None,
+            }
         }
     }
 
     /// Takes everything out.
     pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
         self.bytes = 0;
-        self.pieces.take().into_iter().flat_map(|pieces| *pieces)
+        let pieces = self.pieces.take().into_iter();
+        pieces.flat_map(|pieces| std::iter::once(pieces.first).chain(pieces.more))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_go_out_in_order_whole_or_in_parts_and_leave_no_room_behind() {
+        let mut held = Held::default();
+        for piece in ["abc", "", "d", "ef"] {
+            held.push(Bytes::from_static(piece.as_bytes()));
+        }
+        held.advance(2);
+        let rest = |held: &Held| held.pieces().flatten().copied().collect::<Vec<u8>>();
+        assert_eq!((rest(&held), held.len()), (b"cdef".to_vec(), 4));
+        held.advance(3);
+        assert_eq!((rest(&held), held.len()), (b"f".to_vec(), 1));
+        held.advance(1);
+        assert!(held.is_empty() && held.pieces.is_none());
+        held.push(Bytes::from_static(b"gh"));
+        held.push(Bytes::from_static(b"i"));
+        assert_eq!(held.take().flatten().collect::<Vec<u8>>(), b"ghi");
+        assert!(held.is_empty() && held.front().is_none());
     }
 }

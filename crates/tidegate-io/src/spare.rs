@@ -58,15 +58,17 @@ impl<T: Send> Spares<T> {
     pub(crate) fn put(&'static self, item: T) {
         let weight = (self.weigh)(&item);
         let mut state = self.state();
-        let runtime = tokio::runtime::Handle::try_current().ok();
-        let most = if runtime.is_some() { self.most } else { self.keep };
-        if state.weight + weight > most {
-            return;
-        }
+        // More than what is kept for good needs a runtime that trims it; the usual case asks for none.
+        let runtime = match state.weight + weight > self.keep {
+            true => match tokio::runtime::Handle::try_current() {
+                Ok(runtime) if state.weight + weight <= self.most => Some(runtime),
+                _ => return,
+            },
+            false => None,
+        };
         state.items.push_back(item);
         state.weight += weight;
         if let Some(runtime) = runtime
-            && state.weight > self.keep
             && !state.trimming
         {
             state.trimming = true;

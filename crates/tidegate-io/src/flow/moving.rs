@@ -150,7 +150,6 @@ impl<S: Source, K: Sink> Flow<S, K> {
             self.source.set_run_ahead(ahead);
         }
         self.kernel.rest();
-        self.held.shrink();
         self.watch_sink(cx)
     }
 
