@@ -125,7 +125,7 @@ pub(super) fn are_one_file(source: &Address, sink: &Address) -> bool {
 }
 
 /// Device and inode of a regular file behind an address.
-fn identity(address: &Address, dash: &str) -> Option<(u64, u64)> {
+fn identity(address: &Address, dash: &str) -> Option<(rustix::fs::Dev, u64)> {
     let found = match (&address.place, address.scheme) {
         (Place::Path(path), Scheme::File) => stat(path),
         (_, Scheme::Stdio) if dash == STDIN => fstat(std::io::stdin()),

@@ -6,11 +6,15 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{Dev, Mode, OFlags, major, minor, open};
+use rustix::net::SendFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::io::Interest;
 
 /// What wakes for a peer's end without waking for its bytes.
 pub(crate) const PEER_CLOSED: Interest = Interest::PRIORITY;
+
+/// How to write to a socket whose description others wait on.
+pub(crate) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// The null device has fixed numbers. (`null(4)`.)
 pub(crate) fn is_null_device(device: Dev) -> bool {

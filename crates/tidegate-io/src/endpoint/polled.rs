@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::os::PEER_CLOSED;
+use super::os::{PEER_CLOSED, SEND_FLAGS};
 use crate::{Buffers, Held, LaneOp};
 
 /// How many pieces go into one vectored write.
@@ -206,12 +206,9 @@ pub(crate) fn write_once(fd: BorrowedFd<'_>, unwaiting: Unwaiting, held: &Held) 
     let slices = &slices[..filled];
     let sent = retry(|| match unwaiting {
         Unwaiting::Ours => rustix::io::writev(fd, slices),
-        Unwaiting::EachCall => rustix::net::sendmsg(
-            fd,
-            slices,
-            &mut SendAncillaryBuffer::default(),
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        ),
+        Unwaiting::EachCall => {
+            rustix::net::sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS)
+        }
     })?;
     if sent == 0 {
         return Err(io::ErrorKind::WriteZero.into());

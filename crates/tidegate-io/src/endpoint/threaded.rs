@@ -44,14 +44,14 @@ impl ThreadedReader {
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Option<Bytes>>> {
         if self.worker.is_none() {
-            let (wake, cancel) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            let (wake, cancel) = io::pipe()?;
             let fd = Arc::clone(&self.fd);
             let mut buffers = Buffers::default();
             self.worker = Some(Worker::spawn(move |max| {
                 wait_readable(fd.as_fd(), wake.as_fd())?;
                 read_blocking(fd.as_fd(), &mut buffers, max)
             })?);
-            self.cancel = Some(cancel);
+            self.cancel = Some(cancel.into());
         }
         match &mut self.worker {
             Some(worker) => Poll::Ready(ready!(worker.poll(cx, || max))),
