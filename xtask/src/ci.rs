@@ -88,36 +88,23 @@ fn border() -> Result<()> {
 /// Features add and never break: the core and the program with each of theirs alone.
 fn features() -> Result<()> {
     for feature in ["", "futures", "tokio", "laws"] {
-        let flags = [
-            "check",
-            "--quiet",
-            "--locked",
-            "--package",
-            "tidegate",
-            "--no-default-features",
-            "--features",
-        ];
-        shell::run(
-            &format!("core with only [{feature}]"),
-            cargo().args(flags).arg(feature),
-        )?;
+        only("core", "tidegate", feature)?;
     }
     for feature in ["", "http", "ftp", "maildir", "pb", "tls"] {
-        let flags = [
-            "check",
-            "--quiet",
-            "--locked",
-            "--package",
-            "tidegate-cli",
-            "--no-default-features",
-            "--features",
-        ];
-        shell::run(
-            &format!("program with only [{feature}]"),
-            cargo().args(flags).arg(feature),
-        )?;
+        only("program", "tidegate-cli", feature)?;
     }
     Ok(())
+}
+
+/// A package with one feature compiles without a warning.
+fn only(what: &str, package: &str, feature: &str) -> Result<()> {
+    shell::run(
+        &format!("{what} with only [{feature}]"),
+        cargo()
+            .args(["clippy", "--quiet", "--locked", "--package", package])
+            .args(["--no-default-features", "--features", feature])
+            .args(["--", "-D", "warnings"]),
+    )
 }
 
 /// The fuzz targets are no part of the workspace and run on a nightly toolchain only; here it is seen that they compile. What they

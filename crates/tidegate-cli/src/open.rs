@@ -194,24 +194,24 @@ impl Opener<'_> {
     }
 
     async fn protocol_source(&self, address: &Address, start: Start) -> Result<BoxSource, EndpointError> {
-        Ok(match (address.scheme, &address.place) {
+        match (address.scheme, &address.place) {
             #[cfg(feature = "http")]
-            (Scheme::Http | Scheme::Https, Place::Url(url)) => {
-                Box::new(web::source(url, start.offset, start.written, self.settings).await?)
-            }
+            (Scheme::Http | Scheme::Https, Place::Url(url)) => Ok(Box::new(
+                web::source(url, start.offset, start.written, self.settings).await?,
+            )),
             #[cfg(feature = "http")]
             (Scheme::HttpListen, Place::HostPort { host, port }) => {
                 let listener = self.bind(address, host, *port).await?;
-                Box::new(web::listen_source(listener, self.settings))
+                Ok(Box::new(web::listen_source(listener, self.settings)))
             }
             #[cfg(feature = "ftp")]
-            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
-                Box::new(remote_file::source(url, start.offset, self.settings).await?)
-            }
+            (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => Ok(Box::new(
+                remote_file::source(url, start.offset, self.settings).await?,
+            )),
             #[cfg(feature = "pb")]
-            (Scheme::Pb, Place::Named { host, port, name }) => Box::new(pages::source(host, *port, name)),
-            _ => return Err(not_here(address)),
-        })
+            (Scheme::Pb, Place::Named { host, port, name }) => Ok(Box::new(pages::source(host, *port, name))),
+            _ => Err(not_here(address)),
+        }
     }
 
     async fn sink<'a>(
@@ -239,29 +239,29 @@ impl Opener<'_> {
     }
 
     async fn protocol_sink(&self, address: &Address, end: End) -> Result<BoxSink, EndpointError> {
-        Ok(match (address.scheme, &address.place) {
+        match (address.scheme, &address.place) {
             #[cfg(feature = "http")]
             (Scheme::Http | Scheme::Https, Place::Url(url)) => {
-                Box::new(web::sink(url, end.size, self.settings)?)
+                Ok(Box::new(web::sink(url, end.size, self.settings)?))
             }
             #[cfg(feature = "http")]
             (Scheme::HttpListen, Place::HostPort { host, port }) => {
                 let listener = self.bind(address, host, *port).await?;
-                Box::new(web::listen_sink(listener, end.size, self.settings))
+                Ok(Box::new(web::listen_sink(listener, end.size, self.settings)))
             }
             #[cfg(feature = "ftp")]
             (Scheme::Ftp | Scheme::Ftps, Place::Url(url)) => {
-                Box::new(remote_file::sink(url, end.offset, self.settings).await?)
+                Ok(Box::new(remote_file::sink(url, end.offset, self.settings).await?))
             }
             #[cfg(feature = "maildir")]
-            (Scheme::Maildir, Place::Path(path)) => Box::new(mail::sink(address, path)?),
+            (Scheme::Maildir, Place::Path(path)) => Ok(Box::new(mail::sink(address, path)?)),
             #[cfg(feature = "pb")]
             (Scheme::PbListen, Place::Named { host, port, name }) => {
                 let listener = self.bind(address, host, *port).await?;
-                Box::new(pages::sink(listener, name)?)
+                Ok(Box::new(pages::sink(listener, name)?))
             }
-            _ => return Err(not_here(address)),
-        })
+            _ => Err(not_here(address)),
+        }
     }
 
     /// A listening socket for a protocol that accepts on its own.
