@@ -18,6 +18,10 @@ use tidegate_io::{Buffers, Flow, Held, Sink, Source};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+/// Where servers may listen for data. Left to themselves they take any port, and then one of them answers where another is about
+/// to listen.
+const DATA_PORTS: &str = "40000:60999";
+
 /// A foreign server, ended with the test.
 struct Foreign {
     _child: Child,
@@ -44,6 +48,10 @@ impl Foreign {
         tokio::time::timeout(common::PATIENCE, answers)
             .await
             .expect("the server answers");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "another one answers on port {port}"
+        );
         Self { _child: child, port }
     }
 
@@ -152,11 +160,13 @@ async fn cut_and_resumed(server: &Foreign, scheme: &str, login: &str, folder: &s
 }
 
 fn vsftpd_config(port: u16, root: &Path, more: &str) -> String {
+    let (first, last) = DATA_PORTS.split_once(':').unwrap();
     format!(
         "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\n\
          local_enable=NO\nno_anon_password=YES\nwrite_enable=YES\nanon_root={}\nanon_upload_enable=YES\n\
          anon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\nrun_as_launching_user=YES\n\
-         seccomp_sandbox=NO\nallow_writeable_chroot=YES\npasv_promiscuous=NO\nconnect_from_port_20=NO\n{more}",
+         seccomp_sandbox=NO\nallow_writeable_chroot=YES\npasv_promiscuous=NO\nconnect_from_port_20=NO\n\
+         pasv_min_port={first}\npasv_max_port={last}\n{more}",
         root.display()
     )
 }
@@ -259,7 +269,9 @@ impl PureFtpd {
         let mut command = Command::new(program);
         command.arg("-S").arg(format!("127.0.0.1,{port}"));
         command.arg("-l").arg(format!("extauth:{}", socket.display()));
-        command.args(["-E", "-H", "-g"]).arg(work.path().join("pid"));
+        command
+            .args(["-p", DATA_PORTS, "-E", "-H", "-g"])
+            .arg(work.path().join("pid"));
         command.args(more(work.path()));
         Some(Self {
             server: Foreign::start(command, port).await,

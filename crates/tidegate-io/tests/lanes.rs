@@ -293,7 +293,8 @@ async fn a_pipe_emptied_at_the_wrong_moment_hangs_no_splice() {
                     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
                 }
             }
-            got
+            // Open until the flow has seen the end: a reader that has gone is a broken pipe.
+            (got, reader)
         });
         let writing = std::thread::spawn(move || {
             let mut writer = std::fs::File::options().write(true).open(first).unwrap();
@@ -302,7 +303,7 @@ async fn a_pipe_emptied_at_the_wrong_moment_hangs_no_splice() {
         });
         let sink = PipeSink::open(&second).await.unwrap();
         let running = tokio::spawn(Flow::new(source, sink).lane(LaneChoice::Splice).run());
-        let got = tokio::task::spawn_blocking(|| reading.join().unwrap())
+        let (got, reader) = tokio::task::spawn_blocking(|| reading.join().unwrap())
             .await
             .unwrap();
         assert!(
@@ -312,6 +313,7 @@ async fn a_pipe_emptied_at_the_wrong_moment_hangs_no_splice() {
         );
         let report = running.await.unwrap().unwrap();
         assert_eq!((report.lane, report.bytes_sent), (Lane::Splice, BYTES as u64));
+        drop(reader);
         writing.join().unwrap().unwrap();
     }
 }
