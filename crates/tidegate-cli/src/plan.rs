@@ -139,8 +139,11 @@ fn lane(source: &Address, sink: &Address, settings: &CopySettings) -> (Lane, Str
             let asked = asked
                 .to_possible_value()
                 .map_or_else(String::new, |value| value.get_name().to_owned());
-            let what = format!("{asked} was asked for, which these two ends do not allow");
-            (Lane::Copy, what)
+            let what = match has_lanes() {
+                true => "which these two ends do not allow",
+                false => "but this system has no lanes",
+            };
+            (Lane::Copy, format!("{asked} was asked for, {what}"))
         }
     }
 }
@@ -154,13 +157,16 @@ fn gain(lane: Lane) -> &'static str {
     }
 }
 
+fn has_lanes() -> bool {
+    LaneChoice::Auto.between(LaneKind::File, LaneKind::File).is_some()
+}
+
 const WITHIN_ONE_MACHINE: &str = "within one machine a large buffer in user space is faster";
 
 /// Why `auto` takes none.
 fn loss(from: LaneKind, to: LaneKind) -> &'static str {
-    let is_any = LaneChoice::Auto.between(LaneKind::File, LaneKind::File).is_some();
     match (from, to) {
-        _ if !is_any => "this system has no lanes",
+        _ if !has_lanes() => "this system has no lanes",
         (LaneKind::File, LaneKind::LocalSocket) => WITHIN_ONE_MACHINE,
         (LaneKind::File, _) => "auto splices no file: a change on the way would show",
         (_, LaneKind::File) => "a stream into a file goes through user space",
@@ -239,30 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_names_lane_memory_and_limits() {
+    fn the_plan_names_memory_limits_and_what_done_means() {
         let text = plan("tidegate --config /dev/null big tcp://h:1");
-        assert!(text.contains("sendfile: a file"), "{text}");
         assert!(text.contains("1.06 MiB held"), "{text}");
         assert!(text.contains("no stall limit"), "{text}");
-        assert!(plan("tidegate --config /dev/null --rate 1M big tcp://h:1").contains("copy: a rate limit"));
-        assert!(plan("tidegate --config /dev/null --lane copy big tcp://h:1").contains("copy: asked for"));
-        assert!(
-            plan("tidegate --config /dev/null tcp://h:1 tcp://i:2").contains("splice: between two streams")
-        );
-        assert!(plan("tidegate --config /dev/null tcp://h:1 unix:x").contains("copy: within one machine"));
-        assert!(
-            plan("tidegate --config /dev/null big tcp://127.0.0.1:1").contains("copy: within one machine")
-        );
-        assert!(
-            plan("tidegate --config /dev/null --lane sendfile big tcp://127.0.0.1:1")
-                .contains("sendfile: asked")
-        );
-        assert!(plan("tidegate --config /dev/null --lane splice exec:x unix:x").contains("splice: asked"));
-        assert!(plan("tidegate --config /dev/null --lane splice tcp-listen::1 y").contains("splice: asked"));
-        assert!(
-            plan("tidegate --config /dev/null --lane sendfile tcp://h:1 unix:x").contains("do not allow")
-        );
-        assert!(plan("tidegate --config /dev/null tls://h:1 out").contains("copy: a protocol"));
         assert!(plan("tidegate --config /dev/null a b").contains("on disk, and renamed"));
         let resumed = plan("tidegate --config /dev/null --resume a b");
         assert!(
@@ -272,5 +258,48 @@ mod tests {
         assert!(
             plan("tidegate --config /dev/null --durability cached a b").contains("at the system's own pace")
         );
+    }
+
+    fn held_to(table: &[(&str, &str)]) {
+        for (words, expected) in table {
+            let text = plan(&format!("tidegate --config /dev/null {words}"));
+            assert!(text.contains(expected), "{words}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_seen_or_counted_is_copied() {
+        held_to(&[
+            ("--rate 1M big tcp://h:1", "copy: a rate limit"),
+            ("--lane copy big tcp://h:1", "copy: asked for"),
+            ("tls://h:1 out", "copy: a protocol"),
+        ]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_plan_names_the_lane_and_why() {
+        held_to(&[
+            ("big tcp://h:1", "sendfile: a file"),
+            ("tcp://h:1 tcp://i:2", "splice: between two streams"),
+            ("tcp://h:1 unix:x", "copy: within one machine"),
+            ("big tcp://127.0.0.1:1", "copy: within one machine"),
+            ("--lane sendfile big tcp://127.0.0.1:1", "sendfile: asked"),
+            ("--lane splice exec:x unix:x", "splice: asked"),
+            ("--lane splice tcp-listen::1 y", "splice: asked"),
+            ("--lane sendfile tcp://h:1 unix:x", "do not allow"),
+        ]);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn the_plan_says_that_there_are_no_lanes() {
+        held_to(&[
+            ("big tcp://h:1", "copy: this system has no lanes"),
+            (
+                "--lane sendfile big tcp://h:1",
+                "sendfile was asked for, but this system has no lanes",
+            ),
+        ]);
     }
 }
