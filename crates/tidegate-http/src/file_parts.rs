@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tidegate::{AbortReason, FinishableConsumer, PullProducer, StopReason};
 use tidegate_io::Buffers;
+use tidegate_io::page_cache::{self, Cached};
 
-use crate::kernel::{PAGE_CACHE_TELLS, read_now};
 use crate::range::ByteRange;
 use crate::system::read_at;
 
@@ -152,7 +152,8 @@ impl FileParts {
 impl PullProducer for FileParts {
     fn resume_producing(&self) {
         let Some(mut work) = self.inner.take() else { return };
-        let chunk = if PAGE_CACHE_TELLS {
+        // Where it cannot be asked, each part would be a chunk of its own.
+        let chunk = if page_cache::CAN_BE_ASKED {
             work.read_chunk(self.inner.chunk, Wait::Never)
         } else {
             Chunk::Later
@@ -270,7 +271,10 @@ fn read_piece(file: &File, offset: u64, want: usize, wait: Wait, buffers: &mut B
     let space = buffer.space();
     let asked = space.len().min(want);
     let got = match wait {
-        Wait::Never => read_now(file, &mut space[..asked], offset)?,
+        Wait::Never => match page_cache::read(file, &mut space[..asked], offset)? {
+            Cached::Read(got) => got,
+            Cached::Later | Cached::Never => return Err(io::ErrorKind::WouldBlock.into()),
+        },
         Wait::Disk => read_at(file, &mut space[..asked], offset)?,
     };
     buffers.learn(asked, got);

@@ -19,8 +19,6 @@ mod get;
 mod hangup;
 mod incoming;
 mod io_guard;
-#[cfg_attr(not(target_os = "linux"), path = "kernel/none.rs")]
-mod kernel;
 mod limits;
 mod listener;
 pub mod listing;

@@ -5,9 +5,9 @@
 use std::io;
 use std::time::Duration;
 
+use tidegate_io::endpoint::tcp;
 use tokio::net::TcpListener;
 
-use crate::kernel::limit_unsent;
 use crate::limits::Limits;
 use crate::local::{self, LocalConnection, LocalListener};
 
@@ -42,7 +42,7 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                limit_unsent(&stream, limits.unsent_bytes_max);
+                tcp::limit_unsent(&stream, limits.unsent_bytes_max);
                 Ok(Connection::Tcp(stream.into_std()?, peer))
             }
             Self::Local(listener) => Ok(Connection::Local(local::accept(listener).await?)),

@@ -41,7 +41,7 @@ mod lane_end;
 #[cfg(feature = "laws")]
 pub mod laws;
 #[cfg_attr(not(target_os = "linux"), path = "page_cache/none.rs")]
-mod page_cache;
+pub mod page_cache;
 #[cfg(unix)]
 #[cfg_attr(not(target_os = "linux"), path = "pipe_room/none.rs")]
 mod pipe_room;

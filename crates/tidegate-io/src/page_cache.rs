@@ -5,15 +5,17 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 
 use rustix::fs::{Advice, fadvise, fstatfs};
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// Whether the page cache can be asked at all.
-pub(crate) const CAN_BE_ASKED: bool = true;
+pub const CAN_BE_ASKED: bool = true;
 
 /// What came of asking the page cache.
-pub(crate) enum Cached {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cached {
     /// So many bytes, or the end of the file.
     Read(usize),
     /// It has nothing there now: a thread must wait for the disk.
@@ -23,7 +25,10 @@ pub(crate) enum Cached {
 }
 
 /// Reads what is there without waiting for a disk.
-pub(crate) fn read(file: &File, space: &mut [u8], offset: u64) -> io::Result<Cached> {
+///
+/// # Errors
+/// The system's, of a read that would not have to wait.
+pub fn read(file: impl AsFd, space: &mut [u8], offset: u64) -> io::Result<Cached> {
     let mut space = [io::IoSliceMut::new(space)];
     match rustix::io::preadv2(file, &mut space, offset, ReadWriteFlags::NOWAIT) {
         Ok(got) => Ok(Cached::Read(got)),

@@ -83,8 +83,14 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>)
 /// window for is not writable: the rest waits where it is counted.
 fn tuned(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
-    socket::limit_unsent(&socket2::SockRef::from(&stream), NOTSENT_BYTES);
+    limit_unsent(&stream, NOTSENT_BYTES);
     stream
+}
+
+/// Has a connection be writable only below so many bytes that its peer has no window for, where the system can (Linux): the
+/// rest waits where it is counted. Failing leaves the kernel its own limit.
+pub fn limit_unsent(stream: &TcpStream, bytes: u32) {
+    socket::limit_unsent(&socket2::SockRef::from(stream), bytes);
 }
 
 /// What is to be known of the other end, whose address the caller may know already.

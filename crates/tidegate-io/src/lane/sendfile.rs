@@ -3,14 +3,13 @@
 //! Knows files and sockets as descriptors. The pages travel by reference: what is written to the file after the call
 //! can still show in what the peer gets.
 
-use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use rustix::fs::sendfile;
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{Step, is_refusal};
+use crate::page_cache::{self, Cached};
 use crate::{Sink, Source};
 
 /// One call sends at most so much, so that the look into the page cache before it means something.
@@ -51,20 +50,9 @@ pub(super) fn poll_step(
     }
 }
 
-/// Whether the first and the last byte are in memory: `sendfile` itself would wait for the disk.
+/// Whether the first and the last byte are in memory: `sendfile` itself would wait for the disk. A file system that cannot tell
+/// keeps its files in memory, or is asked on a thread by the copy lane.
 fn is_cached(file: BorrowedFd<'_>, offset: u64, length: usize) -> bool {
-    let here = |offset: u64| {
-        let mut byte = [0];
-        let mut space = [IoSliceMut::new(&mut byte)];
-        match preadv2(file, &mut space, offset, ReadWriteFlags::NOWAIT) {
-            Ok(_) => Ok(true),
-            Err(Errno::AGAIN) => Ok(false),
-            Err(error) => Err(io::Error::from(error)),
-        }
-    };
-    match (here(offset), here(offset + length as u64 - 1)) {
-        (Ok(first), Ok(last)) => first && last,
-        // A file system that cannot tell keeps its files in memory, or is asked on a thread by the copy lane.
-        _ => false,
-    }
+    let here = |offset| matches!(page_cache::read(file, &mut [0], offset), Ok(Cached::Read(_)));
+    here(offset) && here(offset + length as u64 - 1)
 }

@@ -5,16 +5,25 @@
 use std::fs::File;
 use std::io;
 
-pub(crate) const CAN_BE_ASKED: bool = false;
+/// Whether the page cache can be asked at all.
+pub const CAN_BE_ASKED: bool = false;
 
-#[allow(dead_code, reason = "the answers of systems that can be asked")]
-pub(crate) enum Cached {
+/// What came of asking the page cache.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cached {
+    /// So many bytes, or the end of the file.
     Read(usize),
+    /// It has nothing there now: a thread must wait for the disk.
     Later,
+    /// This file cannot be read so.
     Never,
 }
 
-pub(crate) fn read(_file: &File, _space: &mut [u8], _offset: u64) -> io::Result<Cached> {
+/// Reads nothing.
+///
+/// # Errors
+/// None here.
+pub fn read(_file: &File, _space: &mut [u8], _offset: u64) -> io::Result<Cached> {
     Ok(Cached::Never)
 }
 
